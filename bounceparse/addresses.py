@@ -1,0 +1,116 @@
+"""Mail addresses: cleaning what reports write, and the key under which an address is known (RFC 5321, 6531, 6533).
+
+Two spellings matter: the one received, kept for people, and the *address key* (NFC, local part lower-cased, domain as
+lower-case A-label), under which ledger, standing, imports and hashes meet.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# A local part of atoms or a quoted string, a domain of labels or an address literal. Deliberately wider than RFC 5321:
+# reports name addresses that no server would take, and that is why they bounced.
+_ATEXT = r"[^\s<>()\[\]\\,;:@\"\x00-\x1f]"
+_ADDRESS = re.compile(rf"(?:\"(?:[^\"\\\n]|\\.){{0,64}}\"|{_ATEXT}{{1,256}})@(?:\[[\w.:]+\]|[\w-]+(?:\.[\w-]+)*\.?)")
+_UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_XTEXT = re.compile(r"\+([0-9A-Fa-f]{2})")
+_PLACEHOLDERS = frozenset(
+    "redacted hashed removed undisclosed nobody unknown-recipient recipient-address-suppressed blocked-by-mailer-daemon".split()
+)
+
+
+def find_addresses(text: str) -> list[str]:
+    """The addresses that stand in running text, cleaned, in order, each once."""
+    found = (clean_address(match[0]) for match in _ADDRESS.finditer(text[:65_536]))
+    return list(dict.fromkeys(address for address in found if address))
+
+
+def clean_address(value: str | None) -> str | None:
+    """The address in a field's or a line's value, domain lower-cased; None where there is none.
+
+    Undoes what reports wrap around it: a type (``rfc822;``), angle brackets, quotes, a comment, a display name, a
+    source route, ``utf-8`` escapes of RFC 6533 section 3, ``mailto:``. A bare local part is kept (Mailman, Exchange).
+    """
+    if not value:
+        return None
+    kind, semicolon, rest = value.partition(";")
+    if semicolon and "@" not in kind and "<" not in kind:
+        value = rest
+        if kind.strip().lower() == "utf-8" and "\\x{" in value:
+            value = _UNITEXT.sub(_unescape, value)
+    value = value.strip()
+    if "<" in value:
+        inner = value[value.rfind("<") + 1 :] if value.count("<") == 1 else value[value.find("<") + 1 :].lstrip("<")
+        value = inner.partition(">")[0] or value.partition("<")[0]
+    elif "(" in value and (bare := _ADDRESS.search(value)):
+        value = bare[0]
+    value = value.strip().strip("'\"`<>,;").strip() if not value.startswith('"') else value.strip().strip("<>,;")
+    if value[:7].lower() == "mailto:":
+        value = value[7:]
+    if value.startswith("@") and ":" in value:  # a source route: @relay.example:jan@example.pl
+        value = value.rpartition(":")[2]
+    if not value or len(value) > 1000:
+        return None
+    local, at, domain = value.rpartition("@")
+    if not at:
+        return value if " " not in value else None
+    if " " in value and not local.startswith('"'):
+        bare = _ADDRESS.search(value)
+        if bare is None:
+            return None
+        local, _, domain = bare[0].rpartition("@")
+    if not local:
+        return None
+    return f"{local}@{domain.rstrip('.').lower()}"
+
+
+def _unescape(found: re.Match[str]) -> str:
+    point = int(found[1], 16)
+    return chr(point) if point < 0x110000 and not 0xD800 <= point < 0xE000 else found[0]
+
+
+def decode_xtext(value: str) -> str:
+    """``value`` with xtext (RFC 3461 section 4) undone; a ``+`` that begins no hex pair stays."""
+    return _XTEXT.sub(lambda found: chr(int(found[1], 16)), value) if "+" in value else value
+
+
+def is_placeholder(address: str | None) -> bool:
+    """Whether an address only stands in for one that was masked: redacted, hashed, empty, ``*.invalid``."""
+    if not address:
+        return True
+    local, at, domain = address.rpartition("@")
+    if not at:
+        local, domain = address, ""
+    local = local.lower()
+    return (
+        local in _PLACEHOLDERS
+        or (len(local) > 0 and not local.strip("x") and (len(local) > 1 or not at))
+        or not local.strip("*")
+        or domain == "invalid"
+        or domain.endswith(".invalid")
+        or "undisclosed" in local
+    )
+
+
+def address_key(address: str) -> str:
+    """The key of an address: NFC, local part lower-cased, domain as lower-case A-label (design: address key)."""
+    local, at, domain = address.strip().rpartition("@")
+    if not at:
+        return unicodedata.normalize("NFC", domain).lower()
+    if address.isascii():
+        return f"{local}@{domain}".lower()
+    return f"{unicodedata.normalize('NFC', local).lower()}@{domain_key(domain)}"
+
+
+def domain_key(domain: str) -> str:
+    """A domain as lower-case A-label (RFC 5890); as lower-case text where IDNA has no form for it."""
+    domain = unicodedata.normalize("NFC", domain).rstrip(".").lower()
+    if domain.isascii():
+        return domain
+    import idna
+
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii").lower()
+    except idna.IDNAError:
+        return domain

@@ -1,0 +1,112 @@
+"""Mail -> :class:`OriginalMessage`: what a report tells of the message it is about.
+
+The order is facts: the returned message or headers, the status part's own Message-ID fields, a header block pasted into
+the text after a marker, In-Reply-To, References. The body of the returned mail is never searched.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from bounceparse.addresses import clean_address, find_addresses
+from bounceparse.mime import Entity, Mail, collapse
+from bounceparse.reports import OriginalMessage
+
+_MESSAGE_TYPES = ("message/rfc822", "message/global", "message/news")
+_HEADER_TYPES = ("text/rfc822-headers", "message/rfc822-headers", "message/global-headers", "text/rfc822-header", "text/rfc822")
+_ID = re.compile(r"<([^<>\s][^<>]*)>")
+# Further headers that other modules ask for by name; own X-headers are looked up on demand by ``own_headers``.
+_KEPT = ("x-hmxmroriginalrecipient", "list-unsubscribe-post", "delivered-to", "x-original-to", "envelope-to", "x-mailer")
+
+
+def clean_message_id(value: str | None) -> str | None:
+    """The id in a Message-ID field's value: what stands between the first angle brackets, else the bare word.
+
+    White space inside, left by folding, is dropped. None where nothing usable is left.
+    """
+    if not value:
+        return None
+    found = _ID.search(value)
+    text = "".join((found[1] if found else value.strip().strip("<>").partition(" ")[0]).split())
+    return text or None
+
+
+def find_returned(mail: Mail) -> Entity | None:
+    """The entity whose headers are those of the original message: an enclosed message or a part of headers only."""
+    for entity in mail.walk():
+        if entity is mail:
+            continue
+        if entity.content_type in _MESSAGE_TYPES:
+            inner = entity.children
+            if inner:
+                return inner[0]
+        elif entity.content_type in _HEADER_TYPES:
+            return headers_as_entity(entity)
+    return None
+
+
+def headers_as_entity(part: Entity) -> Entity:
+    """A part that holds a header block (``text/rfc822-headers``) read as the message it belongs to."""
+    raw = part.payload()
+    return Entity(raw.lstrip(b"\n \t"), 0, len(raw.lstrip(b"\n \t")), part.mail, part.depth + 1)
+
+
+def text_as_entity(text: str, mail: Mail) -> Entity:
+    """A header block that stands in running text (after "--- Below this line is a copy ...") read as a message."""
+    raw = text.strip("\n").encode("utf-8", "replace")
+    return Entity(raw, 0, len(raw), mail, mail.depth + 1)
+
+
+def read_original(returned: Entity | None, mail: Mail, status_id: str | None = None) -> OriginalMessage:
+    """What ``returned`` (an entity of headers) tells, completed by ``status_id`` and the report's own In-Reply-To.
+
+    ``status_id`` is a Message-ID that the status part itself names (Gmail's X-Original-Message-ID, RFC 8098's
+    Original-Message-ID): it wins over the returned headers.
+    """
+    original = OriginalMessage() if returned is None else _from_headers(returned)
+    if status_id:
+        return replace(original, message_id=status_id, message_id_from="status")
+    if original.message_id:
+        return original
+    for name in ("x-ms-exchange-parent-message-id", "in-reply-to", "references"):
+        value = mail.get(name)
+        if value:
+            ids = _ID.findall(value)
+            message_id = clean_message_id(ids[-1] if ids and name == "references" else value)
+            if message_id and "@" in message_id:
+                return replace(original, message_id=message_id, message_id_from=name)
+    return original
+
+
+def _from_headers(entity: Entity) -> OriginalMessage:
+    to = entity.get("to")
+    message_id = clean_message_id(entity.get("message-id"))
+    headers = {name: value for name in _KEPT if entity.has(name) and (value := entity.get(name))}
+    return OriginalMessage(
+        message_id=message_id,
+        message_id_from="returned" if message_id else None,
+        from_address=clean_address(entity.get("from")),
+        to_addresses=tuple(find_addresses(to)) if to else (),
+        return_path=clean_address(entity.get("return-path")) if entity.has("return-path") else None,
+        subject=entity.get("subject"),
+        date=entity.get("date"),
+        list_id=_list_id(entity.get("list-id")) if entity.has("list-id") else None,
+        feedback_id=entity.get("feedback-id") if entity.has("feedback-id") else None,
+        list_unsubscribe=entity.get("list-unsubscribe") if entity.has("list-unsubscribe") else None,
+        cfbl_feedback_id=_squeeze(entity.get("cfbl-feedback-id")) if entity.has("cfbl-feedback-id") else None,
+        headers=headers,
+    )
+
+
+def _list_id(value: str | None) -> str | None:
+    """The identifier of a List-Id field (RFC 2919): what stands in angle brackets, else all of it."""
+    if not value:
+        return None
+    found = _ID.search(value)
+    return collapse(found[1] if found else value) or None
+
+
+def _squeeze(value: str | None) -> str | None:
+    """CFBL-Feedback-ID without white space, which is not significant (RFC 9477 section 5)."""
+    return "".join(value.split()) if value else None
