@@ -16,7 +16,7 @@ _ADDRESS = re.compile(rf"(?:\"(?:[^\"\\\n]|\\.){{0,64}}\"|{_ATEXT}{{1,256}})@(?:
 _UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _XTEXT = re.compile(r"\+([0-9A-Fa-f]{2})")
 _PLACEHOLDERS = frozenset(
-    "redacted hashed removed undisclosed nobody unknown-recipient recipient-address-suppressed blocked-by-mailer-daemon".split()
+    ["redacted", "hashed", "removed", "undisclosed", "nobody", "unknown-recipient", "recipient-address-suppressed", "blocked-by-mailer-daemon"]
 )
 
 

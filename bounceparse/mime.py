@@ -94,7 +94,9 @@ def decode_words(value: str) -> str:
         return value
     out: list[str] = []
     at = 0
-    held: tuple[str, bytes] | None = None  # adjacent words of one charset are joined before decoding: bytes may be split
+    held: tuple[str, bytes] | None = (
+        None  # adjacent words of one charset are joined before decoding: bytes may be split
+    )
     for word in _WORD.finditer(value):
         if held and word.start() > at:
             out.append(decode_bytes(held[1], held[0]))
@@ -199,7 +201,9 @@ class Entity:
 
     __slots__ = ("_children", "_head", "body_at", "buffer", "content_type", "depth", "end", "mail", "params", "start")
 
-    def __init__(self, buffer: bytes, start: int, end: int, mail: Mail, depth: int, default: str = "text/plain") -> None:
+    def __init__(
+        self, buffer: bytes, start: int, end: int, mail: Mail, depth: int, default: str = "text/plain"
+    ) -> None:
         self.buffer, self.end, self.mail, self.depth = buffer, end, mail, depth
         if buffer.startswith((b"From ", b">From "), start):  # an mbox line on top
             line_end = buffer.find(b"\n", start, end)
@@ -379,7 +383,7 @@ class Mail(Entity):
 
     __slots__ = ("_parts", "_readable", "defects", "limits")
 
-    def __init__(self, raw: bytes, limits: Limits = Limits()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, raw: bytes, limits: Limits = Limits()) -> None:
         self.limits = limits
         self.defects: list[str] = []
         self._parts = 0

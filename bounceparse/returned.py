@@ -14,10 +14,23 @@ from bounceparse.mime import Entity, Mail, collapse
 from bounceparse.reports import OriginalMessage
 
 _MESSAGE_TYPES = ("message/rfc822", "message/global", "message/news")
-_HEADER_TYPES = ("text/rfc822-headers", "message/rfc822-headers", "message/global-headers", "text/rfc822-header", "text/rfc822")
+_HEADER_TYPES = (
+    "text/rfc822-headers",
+    "message/rfc822-headers",
+    "message/global-headers",
+    "text/rfc822-header",
+    "text/rfc822",
+)
 _ID = re.compile(r"<([^<>\s][^<>]*)>")
 # Further headers that other modules ask for by name; own X-headers are looked up on demand by ``own_headers``.
-_KEPT = ("x-hmxmroriginalrecipient", "list-unsubscribe-post", "delivered-to", "x-original-to", "envelope-to", "x-mailer")
+_KEPT = (
+    "x-hmxmroriginalrecipient",
+    "list-unsubscribe-post",
+    "delivered-to",
+    "x-original-to",
+    "envelope-to",
+    "x-mailer",
+)
 
 
 def clean_message_id(value: str | None) -> str | None:
