@@ -45,10 +45,10 @@ def clean_message_id(value: str | None) -> str | None:
     return text or None
 
 
-def find_returned(mail: Mail) -> Entity | None:
-    """The entity whose headers are those of the original message: an enclosed message or a part of headers only."""
-    for entity in mail.walk():
-        if entity is mail:
+def find_returned(container: Entity) -> Entity | None:
+    """The entity below ``container`` whose headers are those of the original message: an enclosed message or headers."""
+    for entity in container.walk():
+        if entity is container:
             continue
         if entity.content_type in _MESSAGE_TYPES:
             inner = entity.children
@@ -63,6 +63,29 @@ def headers_as_entity(part: Entity) -> Entity:
     """A part that holds a header block (``text/rfc822-headers``) read as the message it belongs to."""
     raw = part.payload()
     return Entity(raw.lstrip(b"\n \t"), 0, len(raw.lstrip(b"\n \t")), part.mail, part.depth + 1)
+
+
+_HEADER_BLOCK = re.compile(r"^[ \t>]*Message-I[Dd][ \t]*:[ \t]*\S", re.MULTILINE | re.IGNORECASE)
+_HEADER_LINE = re.compile(r"(?:[\w-]+[ \t]*:|[ \t]+\S)", re.ASCII)
+
+
+def find_in_text(text: str, mail: Mail) -> Entity | None:
+    """A block of header fields with a Message-ID that somebody pasted into running text, None where there is none."""
+    found = _HEADER_BLOCK.search(text)
+    if found is None:
+        return None
+    begin = found.start()
+    for _ in range(60):  # upwards over the lines that look like header fields
+        line_start = text.rfind("\n", 0, max(begin - 1, 0)) + 1
+        if begin == 0 or not _HEADER_LINE.match(text, line_start, begin):
+            break
+        begin = line_start
+    end = text.find("\n\n", found.end())
+    block = text[begin : end if end >= 0 else len(text)]
+    return text_as_entity(
+        "\n".join(line.lstrip("> ") if line[:1] in "> " and ":" in line[:40] else line for line in block.split("\n")),
+        mail,
+    )
 
 
 def text_as_entity(text: str, mail: Mail) -> Entity:

@@ -1,0 +1,259 @@
+"""Mail -> :class:`DeliveryReport`: delivery status notifications, RFC 3464 with RFC 6533.
+
+Declines when no part holds per-recipient fields. The status part is looked for by its media type first; systems that
+send its fields as plain text (Amazon WorkMail) or under a wrong type are read too when both a recipient and an Action or
+Status field stand at the start of lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from bounceparse.addresses import clean_address
+from bounceparse.codes import Action, parse_action, parse_enhanced_status
+from bounceparse.mime import Entity, Mail, collapse, decode_bytes, parse_fields
+from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
+from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
+
+STATUS_TYPES = frozenset(
+    ("message/delivery-status", "message/global-delivery-status", "text/delivery-status", "application/delivery-status")
+)
+_PAIR = re.compile(rb"\n(?:original-|final-)recipient[ \t]*:[^\n]*\n(?:[^\n]*\n){0,12}?(?:action|status)[ \t]*:")
+_PAIR_REVERSED = re.compile(
+    rb"\n(?:action|status)[ \t]*:[^\n]*\n(?:[^\n]*\n){0,12}?(?:original-|final-)recipient[ \t]*:"
+)
+_BLANK = re.compile(r"\n[ \t]*\n")
+_TYPED = re.compile(r"\s*([A-Za-z][\w-]{0,30})\s*;\s*", re.ASCII)
+# Exchange 2007 and 2010 at the edge: <mx.google.com #5.1.1 smtp;550-5.1.1 ...> in place of Diagnostic-Code
+_SUPPLEMENT = re.compile(r"<?\s*(?:(\S+)\s+)?#(\S+)\s+(smtp;\s*.*?)>?\s*$", re.DOTALL | re.IGNORECASE)
+_RECIPIENT_FIELDS = ("final-recipient", "original-recipient", "x-actual-recipient")
+_BLOCK_KEYS = frozenset(("final-recipient", "action", "status"))
+# Sendmail derives Status from the reply (550 -> 5.1.1); Haraka turns 4.x.x into 5.x.x when it gives up.
+_DERIVING = ("fatal errors -----", "non-fatal errors -----", "transcript of session follows")
+_DIAGNOSTIC_CAP = 4096
+
+
+def read_delivery_reports(mail: Mail) -> tuple[DeliveryReport, ...]:
+    """Every delivery report that the mail holds outside enclosed messages, in order; empty where there is none."""
+    reports: list[DeliveryReport] = []
+    for container, part in _status_parts(mail):
+        report = _read_part(mail, container, part)
+        if report is not None:
+            reports.append(report)
+    return tuple(reports)
+
+
+def _status_parts(mail: Mail) -> Iterator[tuple[Entity, Entity]]:
+    """Each status part with the multipart that holds it (the part itself where it stands alone)."""
+    found = False
+    stack: list[tuple[Entity, Entity]] = [(mail, mail)]
+    while stack:
+        container, entity = stack.pop()
+        if entity.content_type in STATUS_TYPES:
+            found = True
+            yield container, entity
+        elif entity.content_type.startswith("multipart/"):
+            stack.extend((entity, child) for child in reversed(entity.children))
+    if found:
+        return
+    for entity in mail.walk():  # a status part under another type
+        if entity.content_type.startswith(("text/", "application/octet")) and _looks_like_status(entity):
+            mail.note("status-part-mistyped")
+            yield mail, entity
+            return
+
+
+def _looks_like_status(entity: Entity) -> bool:
+    if entity.buffer.find(b"ecipient:", entity.body_at, entity.end) < 0:
+        return False
+    body = b"\n" + entity.payload(entity.mail.limits.text).lower()
+    return bool(_PAIR.search(body) or _PAIR_REVERSED.search(body))
+
+
+def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | None:
+    text = decode_bytes(part.payload(8_000_000), part.params.get("charset", ""))
+    if part.content_type.startswith("text/") and part.content_type not in STATUS_TYPES:
+        text = _cut_to_fields(text)
+    message_fields, blocks = split_blocks(text)
+    prose = mail.readable
+    derived = any(marker in prose[:8192].lower() for marker in _DERIVING) or "haraka" in message_fields.get(
+        "reporting-mta", ""
+    )
+    cap = mail.limits.recipients
+    if len(blocks) > cap:
+        mail.note("too-many-recipients")
+    recipients = tuple(_read_recipient(block, derived) for block in blocks[:cap])
+    if not recipients and not message_fields:
+        mail.note("status-part-empty")
+        return None
+    if not any(r.recipient for r in recipients):
+        recipients = _with_failed_recipients(mail, recipients)
+    if not recipients:
+        return None
+    return DeliveryReport(
+        recipients=recipients,
+        original=_original(mail, container, message_fields, prose),
+        reporting_mta=_host(message_fields.get("reporting-mta")),
+        envelope_id=collapse(message_fields.get("original-envelope-id", "")) or None,
+        arrival_date=message_fields.get("arrival-date"),
+        text=prose,
+    )
+
+
+def _cut_to_fields(text: str) -> str:
+    """A text part from its first status field on; what stands above would be read as continuation of nothing."""
+    start = re.search(
+        r"^(?:reporting-mta|original-recipient|final-recipient|action|status|arrival-date)[ \t]*:", text, re.I | re.M
+    )
+    return text[start.start() :] if start else text
+
+
+def split_blocks(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The per-message fields and one dict a recipient (RFC 3464 sections 2.2 and 2.3).
+
+    Blocks are separated by blank lines; where an emitter forgot them (Dovecot's LDA), or put one too many, a repeated
+    Final-Recipient, Action or Status begins the next recipient.
+    """
+    message: dict[str, str] = {}
+    blocks: list[dict[str, str]] = []
+    for chunk in _BLANK.split(text):
+        fields = parse_fields(chunk)
+        if not fields:
+            continue
+        names = {name for name, _ in fields}
+        if not names & _BLOCK_KEYS and not names & {"original-recipient"}:
+            _add_stray(fields, message, blocks)
+            continue
+        block: dict[str, str] = {}
+        for name, value in fields:
+            if name in _BLOCK_KEYS and name in block and ("final-recipient" in block or name == "final-recipient"):
+                blocks.append(block)
+                block = {}
+            if name in _MESSAGE_FIELDS:
+                message.setdefault(name, value)
+            else:
+                block.setdefault(name, value)
+        if blocks and "final-recipient" not in block and "original-recipient" not in block:
+            for name, value in block.items():
+                blocks[-1].setdefault(name, value)
+        else:
+            blocks.append(block)
+    return message, [block for block in blocks if block]
+
+
+_MESSAGE_FIELDS = frozenset(
+    (
+        "reporting-mta",
+        "original-envelope-id",
+        "dsn-gateway",
+        "received-from-mta",
+        "arrival-date",
+        "x-original-message-id",
+        "x-postfix-queue-id",
+        "x-postfix-sender",
+        "content-type",
+        "content-transfer-encoding",
+    )
+)
+
+
+def _add_stray(fields: list[tuple[str, str]], message: dict[str, str], blocks: list[dict[str, str]]) -> None:
+    """Fields of a block that names no recipient: the per-message block, or what a blank line cut off from a recipient."""
+    for name, value in fields:
+        if blocks and name not in _MESSAGE_FIELDS:
+            blocks[-1].setdefault(name, value)
+        else:
+            message.setdefault(name, value)
+
+
+def _read_recipient(block: dict[str, str], derived: bool) -> RecipientReport:
+    original = clean_address(block.get("original-recipient"))
+    final = clean_address(block.get("final-recipient")) or clean_address(block.get("x-actual-recipient"))
+    kind, diagnostic = _diagnostic(block)
+    remote = _host(block.get("remote-mta"))
+    supplement = None if diagnostic else _SUPPLEMENT.match(block.get("x-supplementary-info", ""))
+    if supplement:
+        kind, diagnostic = _split_type(supplement[3])
+        remote = remote or supplement[1]
+    status = parse_enhanced_status(block.get("status", ""))
+    action = parse_action(block["action"]) if "action" in block else None
+    return RecipientReport(
+        recipient=original or final,
+        original_recipient=original,
+        final_recipient=final,
+        action=action or _action_of_status(block.get("status", "")),
+        status=str(status) if status else None,
+        diagnostic=diagnostic,
+        diagnostic_type=kind,
+        text=_plain(block.get("x-exim-diagnostic")) or _plain(block.get("localized-diagnostic")),
+        remote_mta=remote,
+        last_attempt_date=block.get("last-attempt-date"),
+        will_retry_until=block.get("will-retry-until"),
+        derived_status=derived,
+    )
+
+
+def _action_of_status(status: str) -> Action | None:
+    """What the class of a Status says where Action is missing: 2 delivered; 4 and 5 say nothing of finality."""
+    return Action.DELIVERED if status.lstrip().startswith("2.") else None
+
+
+def _diagnostic(block: dict[str, str]) -> tuple[str | None, str | None]:
+    value = block.get("diagnostic-code")
+    return _split_type(value) if value else (None, None)
+
+
+def _split_type(value: str) -> tuple[str | None, str | None]:
+    """``smtp; 550 ...`` -> (``smtp``, ``550 ...``); a value without a type keeps all its text."""
+    typed = _TYPED.match(value)
+    kind = typed[1].lower() if typed else None
+    text = collapse(value[typed.end() if typed else 0 : _DIAGNOSTIC_CAP].replace("\x00", ""))
+    return kind, text or None
+
+
+def _plain(value: str | None) -> str | None:
+    return _split_type(value)[1] if value else None
+
+
+def _host(value: str | None) -> str | None:
+    """The name in an MTA-name field (``dns; mx.example.com``), comment dropped (RFC 3464 section 2.2.2)."""
+    if not value:
+        return None
+    _, semicolon, name = value.partition(";")
+    name = (name if semicolon else value).strip()
+    return name.partition(" (")[0].strip().strip("<>") or None
+
+
+def _with_failed_recipients(mail: Mail, recipients: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
+    """A report whose blocks name nobody, completed by the X-Failed-Recipients header (Exim, Gmail)."""
+    value = mail.get("x-failed-recipients")
+    addresses = [a for item in value.split(",") if (a := clean_address(item))] if value else []
+    if len(addresses) == 1 and len(recipients) <= 1:
+        template = recipients[0] if recipients else RecipientReport(action=Action.FAILED)
+        return (
+            RecipientReport(
+                recipient=addresses[0],
+                action=template.action,
+                status=template.status,
+                diagnostic=template.diagnostic,
+                diagnostic_type=template.diagnostic_type,
+                text=template.text,
+                remote_mta=template.remote_mta,
+                last_attempt_date=template.last_attempt_date,
+                will_retry_until=template.will_retry_until,
+            ),
+        )
+    if not recipients:
+        return tuple(RecipientReport(recipient=address, action=Action.FAILED) for address in addresses)
+    return recipients
+
+
+def _original(mail: Mail, container: Entity, fields: dict[str, str], prose: str) -> OriginalMessage:
+    returned = find_returned(container)
+    if returned is None and container is not mail:
+        returned = find_returned(mail)
+    status_id = clean_message_id(fields.get("x-original-message-id"))
+    if returned is None and status_id is None:
+        returned = find_in_text(prose, mail)
+    return read_original(returned, mail, status_id)
