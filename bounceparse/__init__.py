@@ -1,0 +1,3 @@
+"""bounceparse."""
+
+__version__ = "0.1.0"

@@ -264,6 +264,14 @@ class Entity:
         raw = self.raw(name)
         return None if raw is None else _decode_field(raw)
 
+    def line(self, name: str) -> str | None:
+        """The whole first field called ``name`` as it is spelled, its name included, decoded as :meth:`get` does."""
+        span = self._span(name)
+        if span is None:
+            return None
+        begin = self.start + span[0] - 2 - len(name)
+        return _decode_field(self.buffer[begin : self.start + span[1] - 1])
+
     def get_all(self, name: str, most: int = 50) -> list[str]:
         """All fields called ``name`` in order, as :meth:`get` gives them; at most ``most``."""
         values: list[str] = []

@@ -1,20 +1,33 @@
 """bytes -> :class:`Report`: the standard formats first, then the dialects.
 
-``parse`` answers for any bytes and never raises; what it would complain of goes into ``Report.defects``.
+``parse`` answers for any bytes and never raises; what it would complain of goes into ``Report.defects``. The order of the
+tests is facts': reports by the type of their parts, then requests, then prose, and auto-replies before guesses.
 """
 
 from __future__ import annotations
 
 from bounceparse.addresses import clean_address
+from bounceparse.dialects import fill, read_prose
+from bounceparse.formats.arf import read_feedback_reports
+from bounceparse.formats.autoreply import read_autoreply
 from bounceparse.formats.dsn import read_delivery_reports
+from bounceparse.formats.mdn import read_disposition
+from bounceparse.formats.notices import read_notice
+from bounceparse.formats.unsubscribe import read_unsubscribe
+from bounceparse.formats.xarf import read_xarf
 from bounceparse.mime import Limits, Mail
 from bounceparse.reports import KIND_OF_ITEM, Item, Kind, Report
 
+_DEFAULT_LIMITS = Limits()
+_MOST_WRAPPERS = 3  # a bounce forwarded by one who had it forwarded; deeper is nobody's bounce
+# Headers by which a server says to whom it delivered a message
+_DELIVERED_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "x-forwarded-to", "to")
 
-def parse(raw: bytes, *, limits: Limits = Limits()) -> Report:
+
+def parse(raw: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> Report:
     """Read one message.
 
-    ``raw`` is the message as it was stored, line ends of any kind; ``limits`` bounds what is looked at. Returns a
+    ``raw`` is the message as it was stored, with line ends of any kind; ``limits`` bounds what is looked at. Returns a
     :class:`Report`, whose kind is ``other`` for a mail that reports nothing.
     """
     return read_report(Mail(raw, limits))
@@ -22,7 +35,7 @@ def parse(raw: bytes, *, limits: Limits = Limits()) -> Report:
 
 def read_report(mail: Mail) -> Report:
     """Read a message that is already cut into a :class:`Mail`."""
-    dialect, items = _read_items(mail)
+    dialect, items = _read_items(mail, _MOST_WRAPPERS)
     return Report(
         kind=_kind(items),
         dialect=dialect,
@@ -32,16 +45,73 @@ def read_report(mail: Mail) -> Report:
         subject=mail.get("subject"),
         date=mail.get("date"),
         message_id=mail.get("message-id"),
+        addressed_to=_addressed_to(mail),
     )
 
 
 def _kind(items: tuple[Item, ...]) -> Kind:
+    if len(items) == 1:
+        return KIND_OF_ITEM[type(items[0])]
     kinds = {KIND_OF_ITEM[type(item)] for item in items}
     return next((kind for kind in Kind if kind in kinds), Kind.OTHER)
 
 
-def _read_items(mail: Mail) -> tuple[str | None, tuple[Item, ...]]:
-    reports = read_delivery_reports(mail)
-    if reports:
-        return "rfc3464", reports
+def _addressed_to(mail: Mail) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for name in _DELIVERED_TO:
+        if mail.has(name):
+            found.extend((name, address) for value in mail.get_all(name, 10) if (address := clean_address(value)))
+    return tuple(found)
+
+
+def _read_items(mail: Mail, wrappers: int) -> tuple[str | None, tuple[Item, ...]]:
+    """The format or dialect that read the mail, and what it reports."""
+    items: list[Item] = [*read_delivery_reports(mail)]
+    dialect = "rfc3464" if items else None
+    if items:
+        items = [fill(mail, item) for item in items]  # type: ignore[arg-type]
+    if not items or mail.content_type != "multipart/report":
+        feedback = read_feedback_reports(mail)
+        if feedback:
+            dialect = dialect or "arf"
+            items.extend(feedback)
+        elif disposition := read_disposition(mail):
+            dialect = dialect or "mdn"
+            items.append(disposition)
+    if items:
+        return dialect, tuple(items)
+    for name, reader in (("xarf", read_xarf), ("unsubscribe", read_unsubscribe)):
+        item = reader(mail)
+        if item is not None:
+            return name, (item,)
+    prose = read_prose(mail)
+    if prose is not None:
+        return prose[0], (prose[1],)
+    return _read_other(mail, wrappers)
+
+
+def _read_other(mail: Mail, wrappers: int) -> tuple[str | None, tuple[Item, ...]]:
+    """What is no bounce itself: known notices, an auto-reply, or a wrapper around an enclosed report."""
+    notice = read_notice(mail)
+    if notice is not None:
+        return "notice", (notice,)
+    autoreply = read_autoreply(mail)
+    if autoreply is not None:
+        return "rfc3834", (autoreply,)
+    return _read_enclosed(mail, wrappers) if wrappers else (None, ())
+
+
+def _read_enclosed(mail: Mail, wrappers: int) -> tuple[str | None, tuple[Item, ...]]:
+    """A report that somebody forwarded as an attachment; only reports count there, the rest is somebody's mail."""
+    for part in mail.walk():
+        if part.content_type != "message/rfc822" or not part.children:
+            continue
+        inner = part.children[0]
+        wrapped = Mail(inner.buffer[inner.start : inner.end], mail.limits)
+        dialect, items = _read_items(wrapped, wrappers - 1)
+        if items and _kind(items) in (Kind.DELIVERY, Kind.FEEDBACK):
+            mail.note("forwarded")
+            for defect in wrapped.defects:
+                mail.note(defect)
+            return dialect, items
     return None, ()

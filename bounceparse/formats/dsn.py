@@ -8,7 +8,7 @@ Status field stand at the start of lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, parse_action, parse_enhanced_status
@@ -83,7 +83,7 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
     cap = mail.limits.recipients
     if len(blocks) > cap:
         mail.note("too-many-recipients")
-    recipients = tuple(_read_recipient(block, derived) for block in blocks[:cap])
+    recipients = _merged(_read_recipient(block, derived) for block in blocks[:cap])
     if not recipients and not message_fields:
         mail.note("status-part-empty")
         return None
@@ -93,12 +93,27 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
         return None
     return DeliveryReport(
         recipients=recipients,
-        original=_original(mail, container, message_fields, prose),
+        original=_original(mail, container, message_fields, text),
         reporting_mta=_host(message_fields.get("reporting-mta")),
         envelope_id=collapse(message_fields.get("original-envelope-id", "")) or None,
         arrival_date=message_fields.get("arrival-date"),
         text=prose,
     )
+
+
+def _merged(recipients: Iterable[RecipientReport]) -> tuple[RecipientReport, ...]:
+    """One entry a recipient: a loop makes Sendmail name one many times. The final and the more telling one stays."""
+    kept: dict[tuple[str | None, str | None], RecipientReport] = {}
+    for entry in recipients:
+        key = (entry.recipient, entry.final_recipient)
+        before = kept.get(key)
+        if before is None or _weight(entry) > _weight(before):
+            kept[key] = entry
+    return tuple(kept.values())
+
+
+def _weight(entry: RecipientReport) -> tuple[bool, bool]:
+    return entry.action is Action.FAILED, entry.diagnostic is not None
 
 
 def _cut_to_fields(text: str) -> str:
@@ -249,11 +264,14 @@ def _with_failed_recipients(mail: Mail, recipients: tuple[RecipientReport, ...])
     return recipients
 
 
-def _original(mail: Mail, container: Entity, fields: dict[str, str], prose: str) -> OriginalMessage:
+def _original(mail: Mail, container: Entity, fields: dict[str, str], status_text: str) -> OriginalMessage:
     returned = find_returned(container)
     if returned is None and container is not mail:
         returned = find_returned(mail)
     status_id = clean_message_id(fields.get("x-original-message-id"))
     if returned is None and status_id is None:
-        returned = find_in_text(prose, mail)
+        # A status part with a wrong boundary swallows the returned headers; a pasted report has them below its fields
+        lower = status_text.lower()
+        at = max(lower.rfind("\nfinal-recipient"), lower.rfind("\naction"), 0)
+        returned = find_in_text(status_text[at:], mail) or find_in_text(mail.readable, mail)
     return read_original(returned, mail, status_id)

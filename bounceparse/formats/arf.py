@@ -1,0 +1,134 @@
+"""Mail -> :class:`FeedbackReport`: abuse reports in ARF (RFC 5965, 6430, 6591, 9477) and Microsoft's JMRP forward.
+
+Declines when there is neither a ``message/feedback-report`` part nor JMRP's ``complaint about message from`` subject
+over an enclosed message.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bounceparse.addresses import clean_address, find_addresses, is_placeholder
+from bounceparse.mime import Entity, Mail, collapse, decode_bytes, parse_fields
+from bounceparse.reports import FeedbackReport
+from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
+
+_FOR = re.compile(r"\bfor\s+<?([^\s<>;,]+@[^\s<>;,]+)>?", re.IGNORECASE)
+_HASHED_LOCAL = re.compile(r"[0-9a-f]{32,64}@", re.IGNORECASE)  # RFC 6590: a keyed hash stands for the local part
+_MAX_RECIPIENTS = 1000
+_DELIVERED_HEADERS = ("x-hmxmroriginalrecipient", "delivered-to", "x-original-to", "envelope-to", "apparently-to")
+_TYPES = {"spam": "abuse", "dkim": "auth-failure", "miscategorized": "not-spam", "opt-out-list": "opt-out"}
+_REPORT_FIELDS = ("feedback-type", "source-ip", "user-agent", "reported-domain", "original-mail-from")
+
+
+def read_feedback_reports(mail: Mail) -> tuple[FeedbackReport, ...]:
+    """Every feedback report that the mail holds outside enclosed messages, in order; empty where there is none."""
+    reports = [_read(mail, part) for part in mail.walk() if part.content_type == "message/feedback-report"]
+    if reports:
+        return tuple(reports)
+    if jmrp := _read_jmrp(mail):
+        return (jmrp,)
+    if mail.params.get("report-type", "").lower() == "feedback-report" and (mistyped := _read_mistyped(mail)):
+        return (mistyped,)
+    return ()
+
+
+def _read(mail: Mail, part: Entity) -> FeedbackReport:
+    return _build(mail, parse_fields(decode_bytes(part.payload(1_000_000)).strip("\n")))
+
+
+def _read_mistyped(mail: Mail) -> FeedbackReport | None:
+    """A feedback report whose fields stand in a part of another type, under a top level that says what it is."""
+    for part in mail.walk():
+        if part.content_type.startswith(("text/", "application/octet")):
+            fields = parse_fields(part.text().strip("\n"))
+            names = {name for name, _ in fields}
+            if "feedback-type" in names and names & set(_REPORT_FIELDS[1:]):
+                mail.note("feedback-part-mistyped")
+                return _build(mail, fields)
+    return None
+
+
+def _build(mail: Mail, pairs: list[tuple[str, str]]) -> FeedbackReport:
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        fields.setdefault(name, collapse(value))
+    returned = find_returned(mail)
+    status_id = clean_message_id(fields.get("original-message-id"))
+    own_id = clean_message_id(returned.get("message-id")) if returned else None
+    if returned is None and status_id is None:
+        returned = find_in_text(mail.readable, mail)
+    original = read_original(returned, mail, None if own_id else status_id)
+    recipients, source = _recipients(pairs, returned)
+    feedback_type = (fields.get("feedback-type") or "abuse").strip().lower()
+    return FeedbackReport(
+        feedback_type=_TYPES.get(feedback_type, feedback_type),
+        recipients=recipients,
+        recipients_from=source,
+        original=original,
+        user_agent=fields.get("user-agent") or fields.get("feedback-agent"),
+        version=fields.get("version"),
+        original_mail_from=clean_address(fields.get("original-mail-from")),
+        arrival_date=fields.get("arrival-date") or fields.get("received-date"),
+        reporting_mta=fields.get("reporting-mta", "").rpartition(";")[2].strip() or None,
+        source_ip=fields.get("source-ip") or None,
+        incidents=_count(fields.get("incidents")),
+        envelope_id=fields.get("original-envelope-id") or None,
+        fields=fields,
+    )
+
+
+def _count(value: str | None) -> int:
+    """Incidents: an unsigned 32-bit number, 1 where it is missing or malformed (RFC 5965 section 3.2)."""
+    return min(int(value), 2**32 - 1) if value and value.isascii() and value.isdigit() and len(value) < 11 else 1
+
+
+def _recipients(pairs: list[tuple[str, str]], returned: Entity | None) -> tuple[tuple[str, ...], str | None]:
+    """Who complained, with the field that says so: facts' recovery order, placeholders dropped."""
+    for wanted in ("removal-recipient", "original-rcpt-to", "original-recipient"):
+        values = [value for name, value in pairs if name == wanted][:_MAX_RECIPIENTS]
+        found = [a for value in values if (a := clean_address(value)) and not is_masked(a)]
+        if found:
+            return tuple(dict.fromkeys(found)), wanted
+        if values:
+            break  # masked on purpose: what stands lower was masked too, or names a forwarder
+    if returned is None:
+        return (), None
+    for name in _DELIVERED_HEADERS:
+        address = clean_address(returned.get(name))
+        if address and "@" in address and not is_masked(address):
+            return (address,), name
+    return (), None
+
+
+def is_masked(address: str) -> bool:
+    """Whether an address is a placeholder or a hash for one (RFC 6590): it names nobody."""
+    return "@" not in address or is_placeholder(address) or bool(_HASHED_LOCAL.match(address))
+
+
+def received_for(entity: Entity) -> str | None:
+    """The address of the last own-MX ``for`` clause in the Received trace: a clue, weaker than any field."""
+    for value in entity.get_all("received", 20):
+        found = _FOR.search(value)
+        if found and (addresses := find_addresses(found[1])):
+            return addresses[0]
+    return None
+
+
+def _read_jmrp(mail: Mail) -> FeedbackReport | None:
+    """Microsoft's loop until mid 2026: the message itself inside multipart/mixed, no report part."""
+    returned = find_returned(mail)
+    if returned is None:
+        return None
+    hotmail = clean_address(returned.get("x-hmxmroriginalrecipient"))
+    subject = (mail.get("subject") or "").lower()
+    if not hotmail and not subject.startswith("complaint about message from"):
+        return None
+    return FeedbackReport(
+        feedback_type="abuse",
+        recipients=(hotmail,) if hotmail and not is_masked(hotmail) else (),
+        recipients_from="x-hmxmroriginalrecipient" if hotmail else None,
+        original=read_original(returned, mail),
+        source_ip=returned.get("x-reporter-ip") or None,
+        fields={"feedback-type": "abuse"},
+    )

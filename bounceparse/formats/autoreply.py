@@ -1,0 +1,89 @@
+"""Mail -> :class:`AutoReply`: automatic answers (RFC 3834) by header, then by the subjects that programs write.
+
+Declines without a marker: words in the text alone make no auto-reply.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bounceparse.addresses import clean_address
+from bounceparse.mime import Mail
+from bounceparse.reports import AutoReply
+from bounceparse.returned import read_original
+
+# Headers whose mere presence tells it: who sets them in comments.
+_PRESENT = (
+    "x-autoreply",
+    "x-autorespond",
+    "x-autoresponder",
+    "x-autoreply-from",
+    "x-auto-reply",
+    "x-auto-reply-from",
+    "x-mail-autoreply",
+    "x-vacation",
+    "x-autoreply-domain",
+    "x-fc-machinegenerated",  # FirstClass
+    "x-ms-exchange-inbox-rules-loop",
+)
+# Headers with the values that tell it.
+_VALUES = (
+    ("auto-submitted", re.compile(r"auto-(?:replied|generated|notified)|vacation|x-", re.IGNORECASE)),
+    ("precedence", re.compile(r"auto_?reply", re.IGNORECASE)),
+    ("x-precedence", re.compile(r"auto_?reply", re.IGNORECASE)),
+    ("preference", re.compile(r"auto_?reply", re.IGNORECASE)),
+    ("x-apple-action", re.compile(r"vacation", re.IGNORECASE)),
+    ("x-post-messageclass", re.compile(r"autoresponder", re.IGNORECASE)),
+    ("delivered-to", re.compile(r"^autoresponder", re.IGNORECASE)),
+    ("x-ms-exchange-generated-message-source", re.compile(r"mailbox rules agent|transport rule agent", re.IGNORECASE)),
+)
+# Subjects at whose start (after Re:) a program speaks. One line a language.
+_SUBJECT = re.compile(
+    r"^(?:re\s*:\s*)?(?:"
+    r"automatic reply|auto(?:matic|mated)?[ -]?(?:reply|response|answer|responder)|out of (?:the )?office|auto:|ooo:"
+    r"|away from (?:my|the) (?:mail|office|desk)|(?:on )?vacation|i am (?:away|out of|on (?:leave|vacation|holiday))|out on"
+    r"|odpowied[zź] automatyczna|automatyczna odpowied[zź]|autoodpowied[zź]|poza biurem|nieobecno[sś][cć]|jestem na urlopie|urlop\b"
+    r"|automatische antwort|abwesenheit|abwesend|nicht im b[uü]ro|im urlaub|urlaubsnotiz"
+    r"|r[eé]ponse automatique|absence du bureau|message d['’]absence|absen(?:t|ce)\b|en cong[eé]"
+    r"|respuesta autom[aá]tica|fuera de la oficina|ausente|ausencia"
+    r"|risposta automatica|fuori (?:sede|ufficio)|assenza"
+    r"|resposta autom[aá]tica|aus[eê]ncia tempor[aá]ria|fora do escrit[oó]rio|f[eé]rias\b"
+    r"|automatisch antwoord|afwezig|niet aanwezig|buiten kantoor"
+    r"|autosvar|automati(?:skt|sk) svar|fr[aå]nvaro|ej p[aå] kontoret|ikke til stede|frav[aæ]r"
+    r"|automaattinen vastaus|poissa\b"
+    r"|automatick[aá] odpove[dď]|mimo kancel[aá][rř]|nep[rř][ií]tomnos[tť]"
+    r"|automatikus v[aá]lasz|h[aá]zon k[ií]v[uü]l|r[aă]spuns automat"
+    r"|автоматический ответ|автоответ|нет на работе|в отпуске|автоматична відповідь|поза офісом"
+    r"|otomatik yan[iı]t|ofis d[iı][sş][iı]nda|i̇?zinli"
+    r"|自動応答|自動返信|不在|休暇|自动答复|自動回覆|自动回复|休假|外出|자동 ?회신|자동 ?응답|부재중"
+    r"|αυτόματη απάντηση|תשובה אוטומטית|رد تلقائي"
+    r")",
+    re.IGNORECASE,
+)
+
+
+def read_autoreply(mail: Mail) -> AutoReply | None:
+    """The automatic answer that ``mail`` is, None where nothing marks it as one."""
+    found = _marker(mail)
+    if found is None:
+        return None
+    part, matched = found
+    loop = clean_address(mail.get("x-ms-exchange-inbox-rules-loop"))
+    sender = loop if loop and "@" in loop else clean_address(mail.get("from"))
+    return AutoReply(recipient=sender, matched=matched, part=part, original=read_original(None, mail))
+
+
+def _marker(mail: Mail) -> tuple[str, str] | None:
+    for name in _PRESENT:
+        if mail.has(name):
+            value = mail.get(name) or ""
+            if value.lower() not in ("no", "false", "0"):
+                return "headers", (mail.line(name) or name)[:300]
+    for name, pattern in _VALUES:
+        if mail.has(name):
+            for value in mail.get_all(name, 5):
+                if pattern.search(value):
+                    return "headers", value[:300]
+    subject = mail.get("subject") or ""
+    found = _SUBJECT.match(subject[:300])
+    return ("subject", found[0]) if found else None

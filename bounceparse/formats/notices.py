@@ -1,0 +1,65 @@
+"""Mail -> :class:`Challenge` or :class:`Notice`: known mail that is about no delivery, complaint or unsubscription.
+
+Challenges of challenge-response systems, DMARC aggregate (RFC 9990) and TLS reports (RFC 8460), calendar replies
+(RFC 5546), address changes. Declines everything else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bounceparse.addresses import clean_address
+from bounceparse.mime import Mail
+from bounceparse.reports import Challenge, Notice
+from bounceparse.returned import read_original
+
+# Boxbe, TMDA, SpamArrest, EarthLink, MailInBlack, UOL AntiSpam, Vanquish, ChoiceMail
+_CHALLENGE_HEADERS = ("x-boxbe", "x-tmda-confirm", "x-spamarrest", "x-mailinblack", "x-choicemail", "x-uol-antispam")
+_CHALLENGE_SUBJECT = re.compile(
+    r"please confirm your (?:message|e-?mail)|confirm(?:ation)? (?:required|needed) for your (?:message|e-?mail)"
+    r"|suspect e-?mail blocking|needs? your help|spam ?arrest|antispam uol|verif(?:y|ication) (?:required|your (?:e-?mail|message))"
+    r"|your (?:message|e-?mail) (?:is|has been) (?:held|waiting|awaiting).{0,40}(?:confirm|verif|approv)",
+    re.IGNORECASE,
+)
+_CHALLENGE_TEXT = re.compile(
+    r"(?:click|reply|follow|visit|answer)[^.]{0,120}(?:to (?:confirm|verify|authenticate|release|deliver)|so that your (?:message|e-?mail))"
+    r"|(?:prove|confirm) (?:that )?you are (?:a )?(?:human|real person)|one[- ]time (?:confirmation|verification)|captcha",
+    re.IGNORECASE,
+)
+_ADDRESS_CHANGE = re.compile(
+    r"^(?:re\s*:\s*)?(?:.{0,40}\b)?(?:my (?:new )?e-?mail address has changed|e-?mail address change|change of e-?mail address"
+    r"|(?:my|our) new e-?mail address|new e-?mail address\b|zmiana adresu e-?mail|nowy adres e-?mail|neue e-?mail-adresse"
+    r"|adress[aä]nderung|changement d['’]adresse|nouvelle adresse (?:e-?mail|mail)|cambio de (?:direcci[oó]n|correo))",
+    re.IGNORECASE,
+)
+_DMARC_SUBJECT = re.compile(r"^\s*report[- ]domain:\s*\S+\s+submitter:", re.IGNORECASE)
+
+
+def read_notice(mail: Mail) -> Challenge | Notice | None:
+    """What known kind of notice ``mail`` is, None where it is none."""
+    subject = mail.get("subject") or ""
+    sender = clean_address(mail.get("from"))
+    if mail.params.get("report-type", "").lower() == "tlsrpt" or mail.has("tls-report-domain"):
+        return Notice("other-report", mail.line("content-type") or "", "headers")
+    if _DMARC_SUBJECT.match(subject):
+        return Notice("other-report", subject, "subject")
+    if challenge := _challenge(mail, subject):
+        part, matched = challenge
+        return Challenge(sender, matched, part, read_original(None, mail))
+    found = _ADDRESS_CHANGE.match(subject[:200])
+    if found:
+        return Notice("address-change", found[0], "subject", sender, read_original(None, mail))
+    for part_ in mail.walk():
+        if part_.content_type == "text/calendar" and part_.params.get("method", "").lower() == "reply":
+            return Notice("other-report", mail.line("content-type") or "", "headers", sender, read_original(None, mail))
+    return None
+
+
+def _challenge(mail: Mail, subject: str) -> tuple[str, str] | None:
+    for name in _CHALLENGE_HEADERS:
+        if mail.has(name):
+            return "headers", (mail.line(name) or name)[:300]
+    found = _CHALLENGE_SUBJECT.search(subject[:300])
+    if found and _CHALLENGE_TEXT.search(mail.readable[:8192]):
+        return "subject", found[0]
+    return None

@@ -1,0 +1,96 @@
+"""Mail -> :class:`FeedbackReport` or :class:`Notice`: X-ARF 0.1 and 0.2, XARF 4 (the JSON successor) in mail.
+
+Declines without an ``X-ARF``/``X-XARF`` header or a JSON part that calls itself XARF. Only reports about mail (spam) are
+complaints; log-in attacks, malware and the like are notices.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from bounceparse.addresses import clean_address, is_placeholder
+from bounceparse.mime import Entity, Mail, parse_fields
+from bounceparse.reports import FeedbackReport, Notice, OriginalMessage
+from bounceparse.returned import clean_message_id, find_returned, read_original, text_as_entity
+
+_MAIL_TYPES = ("spam", "bulk_messaging", "abuse", "unsolicited")
+_JSON_CAP = 4_000_000
+
+
+def read_xarf(mail: Mail) -> FeedbackReport | Notice | None:
+    """The X-ARF or XARF report in ``mail``, None where there is none."""
+    if mail.has("x-arf") or mail.has("x-xarf"):
+        for part in mail.walk():
+            if part.content_type in ("text/plain", "application/json", "application/xarf+json") and part is not mail:
+                report = _read_json(mail, part) or _read_fields(mail, part)
+                if report:
+                    return report
+        return Notice("other-report", mail.line("x-xarf") or mail.line("x-arf") or "", "headers")
+    for part in mail.walk():
+        if part.content_type in ("application/json", "application/xarf+json"):
+            return _read_json(mail, part)
+    return None
+
+
+def _read_fields(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
+    """The YAML part of X-ARF 0.1 and 0.2, which is plain ``Name: value`` lines."""
+    fields = {name: value.strip("'\"") for name, value in parse_fields(part.text().lstrip("-\n"))}
+    if "report-type" not in fields or "category" not in fields:
+        return None
+    if fields["category"].lower() != "abuse" or "spam" not in fields["report-type"].lower():
+        return Notice("other-report", fields["report-type"], "text")
+    return FeedbackReport(
+        feedback_type="abuse",
+        original=read_original(find_returned(mail), mail),
+        user_agent=fields.get("user-agent"),
+        version=fields.get("version"),
+        arrival_date=fields.get("date"),
+        source_ip=fields.get("source"),
+        fields=fields,
+    )
+
+
+def _read_json(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
+    try:
+        report = json.loads(part.payload(_JSON_CAP))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(report, dict) or not isinstance(report.get("xarf_version"), str):
+        return None
+    kind = str(report.get("type", "")).lower()
+    if report.get("category") != "messaging" or kind not in _MAIL_TYPES:
+        return Notice("other-report", report["xarf_version"], "text")
+    recipient = clean_address(_text(report.get("smtp_to")))
+    return FeedbackReport(
+        feedback_type="abuse",
+        recipients=(recipient,) if recipient and not is_placeholder(recipient) else (),
+        recipients_from="smtp_to" if recipient else None,
+        original=_evidence(mail, report),
+        version=report["xarf_version"],
+        original_mail_from=clean_address(_text(report.get("smtp_from"))),
+        arrival_date=_text(report.get("timestamp")),
+        source_ip=_text(report.get("source_identifier")),
+        fields={name: value for name, value in report.items() if isinstance(value, str)},
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _evidence(mail: Mail, report: dict[str, Any]) -> OriginalMessage:
+    """The original from the first ``message/rfc822`` sample (RFC 9477: it holds Message-ID and CFBL-Feedback-ID)."""
+    message_id = clean_message_id(_text(report.get("message_id")))
+    samples = report.get("evidence")
+    for sample in samples[:20] if isinstance(samples, list) else ():
+        if isinstance(sample, dict) and str(sample.get("content_type", "")).startswith(("message/", "text/rfc822")):
+            try:
+                raw = base64.b64decode(str(sample.get("payload", "")), validate=False)
+            except (binascii.Error, ValueError):
+                continue
+            entity = text_as_entity(raw.decode("utf-8", "replace").replace("\r\n", "\n"), mail)
+            return read_original(entity, mail, message_id)
+    return read_original(None, mail, message_id)
