@@ -1,0 +1,342 @@
+"""``bounceparse.toml`` and the environment -> :class:`Settings`, and from those the values that lower layers define.
+
+The file is the one named with ``--config`` or ``BOUNCEPARSE_CONFIG``, else the first ``bounceparse.toml`` in the working
+directory, ``~/.config/bounceparse/`` and ``/etc/bounceparse/``. Any value may come from the environment instead
+(``BOUNCEPARSE_DATABASE__URL``, ``BOUNCEPARSE_MAILBOX__BOUNCES__PASSWORD``; the ``-`` of a mailbox's name is written
+``_`` there), which wins over the file. What is not known is an error: a typo must not silently mean a default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bounceparse.errors import ConfigError
+
+FILE_NAME = "bounceparse.toml"
+PREFIX = "BOUNCEPARSE_"
+# Variables of this prefix that are no values of the configuration.
+_OTHER_VARIABLES = frozenset({"BOUNCEPARSE_CONFIG", "BOUNCEPARSE_TEST_ALL"})
+_CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
+_AFTER = re.compile(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
+_SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)([^?]+)(.*)")
+
+
+def _split(value: object) -> object:
+    """A list may be written as one string, its members parted by commas: all that the environment can say."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSection(Section):
+    """``[database]``."""
+
+    url: str = "sqlite:///bounceparse.db"
+
+    @field_validator("url")
+    @classmethod
+    def _is_known(cls, url: str) -> str:
+        kind = url.partition(":")[0].partition("+")[0]
+        if kind not in {"sqlite", "postgresql", "postgres"} or "://" not in url:
+            raise ValueError("write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE")
+        if kind == "sqlite":
+            return url
+        return "postgresql+psycopg://" + url.partition("://")[2]  # the one driver that is installed
+
+
+class OAuth2Section(Section):
+    """``[mailbox.NAME.oauth2]``: the command that prints an access token."""
+
+    token_command: str | tuple[str, ...]
+    mechanism: Literal["XOAUTH2", "OAUTHBEARER"] = "XOAUTH2"
+
+
+class MailboxSection(Section):
+    """``[mailbox.NAME]``."""
+
+    role: Literal["return-path", "feedback", "unsubscribe", "mixed"] = "mixed"
+    host: str = Field(min_length=1)
+    port: int | None = Field(default=None, ge=1, le=65535)
+    tls: Literal["implicit", "starttls", "none"] = "implicit"
+    insecure: bool = False
+    ca_file: Path | None = None
+    username: str = Field(min_length=1)
+    password: str | None = Field(default=None, repr=False)
+    password_file: Path | None = None
+    password_command: str | tuple[str, ...] | None = None
+    oauth2: OAuth2Section | None = None
+    folder: str = Field(default="INBOX", min_length=1)
+    after: str = "seen"
+    keep_days: int | None = Field(default=None, ge=0)
+    first_poll: Literal["guard", "go"] = "guard"
+    recipient_headers: Words = ()
+    authserv_id: str | None = None
+
+    @field_validator("after")
+    @classmethod
+    def _after_is_known(cls, after: str) -> str:
+        if not _AFTER.fullmatch(after):
+            raise ValueError("write seen, nothing, delete, keyword:NAME or move:FOLDER")
+        return after
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> MailboxSection:
+        given = [key for key in _CREDENTIALS if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = "none is there" if not given else f"{' and '.join(given)} are there"
+            raise ValueError(f"give exactly one of password_command, password_file, password and oauth2: {found}")
+        if self.tls == "none" and not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                'tls = "none" would send the password in clear text to another machine: use "implicit" or "starttls",'
+                " or accept that with insecure = true"
+            )
+        return self
+
+    @property
+    def effective_port(self) -> int:
+        """The port in use: the one given, else that of the kind of TLS (RFC 8314)."""
+        return self.port or (993 if self.tls == "implicit" else 143)
+
+
+class PolicySection(Section):
+    """``[policy]``: how much proof a report needs before it changes an address's standing."""
+
+    trust: Literal["auto", "require", "any"] = "auto"
+
+
+class RulesSection(Section):
+    """``[rules]``: rule files of one's own, read before the packaged ones."""
+
+    files: tuple[Path, ...] = ()
+
+
+class Settings(BaseSettings):
+    """A whole configuration. ``source`` is the file it came from, None when it is all from the environment."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    database: DatabaseSection = DatabaseSection()
+    mailbox: dict[str, MailboxSection] = Field(default_factory=dict)
+    policy: PolicySection = PolicySection()
+    rules: RulesSection = RulesSection()
+    source: Path | None = None
+
+    @field_validator("mailbox")
+    @classmethod
+    def _names_are_plain(cls, boxes: dict[str, MailboxSection]) -> dict[str, MailboxSection]:
+        for name in boxes:
+            if not re.fullmatch(r"[a-z0-9-]+", name):
+                raise ValueError(f"the name {name!r} may only have a-z, 0-9 and -")
+        return boxes
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before the file; both strict, which the stock sources are not."""
+        table = init_settings()
+        return _Environment(settings_cls, table), _File(settings_cls, table)
+
+
+class _Source(PydanticBaseSettingsSource):
+    def __init__(self, settings_cls: type[BaseSettings], table: Mapping[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self.table = table
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("values are given as a whole")
+
+
+class _Environment(_Source):
+    def __call__(self) -> dict[str, Any]:
+        return environment_table(os.environ, self.table.get("mailbox", {}))
+
+
+class _File(_Source):
+    """The file's table without the credentials that the environment replaces."""
+
+    def __call__(self) -> dict[str, Any]:
+        table = dict(self.table)
+        overridden = self.current_state.get("mailbox", {})
+        if overridden and isinstance(table.get("mailbox"), dict):
+            table["mailbox"] = {
+                name: _without_credentials(box) if any(key in overridden.get(name, ()) for key in _CREDENTIALS) else box
+                for name, box in table["mailbox"].items()
+            }
+        return table
+
+
+def _without_credentials(box: object) -> object:
+    return {key: value for key, value in box.items() if key not in _CREDENTIALS} if isinstance(box, dict) else box
+
+
+def environment_table(environ: Mapping[str, str], mailboxes: object = ()) -> dict[str, Any]:
+    """The values that ``environ`` gives, as a nested table. ``mailboxes`` are the names that the file knows."""
+    names = {str(name).replace("-", "_"): str(name) for name in mailboxes} if isinstance(mailboxes, dict) else {}
+    table: dict[str, Any] = {}
+    for variable, value in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or variable in _OTHER_VARIABLES:
+            continue
+        path = variable.removeprefix(PREFIX).lower().split("__")
+        if path[0] == "mailbox" and len(path) > 1:
+            path[1] = names.get(path[1], path[1].replace("_", "-"))
+        inner = table
+        for key in path[:-1]:
+            inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"environment: {variable} contradicts another variable: unset one of the two")
+        inner[path[-1]] = value
+    return table
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` names this very machine."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
+def search_path() -> list[Path]:
+    """Where a configuration is looked for, first match wins."""
+    return [
+        Path.cwd() / FILE_NAME,
+        Path.home() / ".config/bounceparse" / FILE_NAME,
+        Path("/etc/bounceparse") / FILE_NAME,
+    ]
+
+
+def find_config(named: str | os.PathLike[str] | None = None) -> Path | None:
+    """The configuration file: the one ``named``, that of ``BOUNCEPARSE_CONFIG``, else the first on the search path.
+
+    Raises :class:`ConfigError` when a file that was named is not there.
+    """
+    origin = "--config" if named else "BOUNCEPARSE_CONFIG"
+    named = named or os.environ.get("BOUNCEPARSE_CONFIG")
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file ({origin} names it): write one with `bounceparse init {path}`")
+        return path.absolute()
+    return next((path for path in search_path() if path.is_file()), None)
+
+
+def load_settings(named: str | os.PathLike[str] | None = None) -> Settings:
+    """The settings that are in force, checked.
+
+    Raises :class:`ConfigError` with file (or variable), key and remedy when there is none or one of them is wrong.
+    """
+    path = find_config(named)
+    if path is None and not environment_table(os.environ):
+        places = ", ".join(str(place.parent) for place in search_path())
+        raise ConfigError(f"no {FILE_NAME} in {places}: write one with `bounceparse init`, or name one with --config")
+    table = _read_toml(path) if path else {}
+    if "source" in table:
+        raise ConfigError(f"{path}: source: unknown key: remove it")
+    try:
+        settings = Settings(**table)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path, table)) from None
+    return _resolve(settings, path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8: save it in that encoding") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}: check its owner and mode") from None
+
+
+def _explain(error: ValidationError, path: Path | None, table: Mapping[str, Any]) -> str:
+    """One line a fault: where the value came from, its key, what is wrong and what to do."""
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        # A union adds the names of its members to the path: they are no keys.
+        keys = [str(key) for key in fault["loc"] if "[" not in str(key) and str(key) not in {"str", "tuple"}]
+        variable = PREFIX + "__".join(keys).upper().replace("-", "_")
+        origin = f"environment: {variable}" if variable in os.environ else f"{path or 'environment'}: {_key_text(keys)}"
+        lines.append(f"{origin}: {_fault_text(fault['type'], fault['msg'], keys, table)}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _key_text(keys: list[str]) -> str:
+    return f"[{'.'.join(keys[:-1])}] {keys[-1]}" if len(keys) > 1 else ".".join(keys)
+
+
+def _fault_text(kind: str, message: str, keys: list[str], table: Mapping[str, Any]) -> str:
+    if kind == "extra_forbidden":
+        known = _known_keys(keys[:-1])
+        return f"unknown key: known are {', '.join(known)}" if known else "unknown key: remove it"
+    if kind == "missing":
+        return "is missing: add it"
+    return message.removeprefix("Value error, ")
+
+
+def _known_keys(section: list[str]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {"": Settings, "database": DatabaseSection, "policy": PolicySection}
+    models |= {"mailbox": MailboxSection, "rules": RulesSection}
+    model = OAuth2Section if section[2:] == ["oauth2"] else models.get(section[0] if section else "")
+    return sorted(set(model.model_fields) - {"source"}) if model else []
+
+
+def _resolve(settings: Settings, path: Path | None) -> Settings:
+    """``settings`` with its relative paths made absolute: they are relative to the file that names them."""
+    base = path.parent if path else Path.cwd()
+    boxes = {
+        name: box.model_copy(
+            update={key: _beside(base, value) for key in ("ca_file", "password_file") if (value := getattr(box, key))}
+        )
+        for name, box in settings.mailbox.items()
+    }
+    url = _SQLITE_FILE.sub(lambda found: f"{found[1]}{_beside(base, Path(found[2]))}{found[3]}", settings.database.url)
+    return settings.model_copy(
+        update={
+            "source": path,
+            "mailbox": boxes,
+            "database": settings.database.model_copy(update={"url": url}),
+            "rules": settings.rules.model_copy(update={"files": tuple(_beside(base, f) for f in settings.rules.files)}),
+        }
+    )
+
+
+def _beside(base: Path, path: Path) -> Path:
+    return base / path.expanduser()
+
+
+def exposed_secrets(settings: Settings) -> list[str]:
+    """Files that hold a password and that others than their owner may read: one line each, with the remedy."""
+    holders = [box.password_file for box in settings.mailbox.values() if box.password_file]
+    if settings.source and any(box.password for box in settings.mailbox.values()):
+        holders.append(settings.source)
+    return [
+        f"{path}: holds a password and others may read it: chmod 600 {path}"
+        for path in holders
+        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
