@@ -39,6 +39,16 @@ class Fault(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Trust(StrEnum):
+    """What proves that an outcome is about a message of ours (design: the trust table), best first."""
+
+    VERIFIED = "verified"  # our signature is in it and holds
+    CORRELATED = "correlated"  # the ledger knows the message, and the recipient is one of its recipients
+    FORWARDED = "forwarded"  # it proves a message of ours, but the address is not one that we mailed
+    UNVERIFIED = "unverified"  # no proof
+    FORGED = "forged"  # a signature of ours that is wrong
+
+
 class ReasonRow(NamedTuple):
     """A line of :data:`REASONS`."""
 

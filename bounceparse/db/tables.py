@@ -1,0 +1,269 @@
+"""The schema (SQLModel). All tables are ``bounceparse_*`` and live in a :data:`METADATA` of their own.
+
+Migrations must give the same schema (a test compares them). There are no foreign keys on purpose: ledger rows and raw
+messages are pruned long before the outcomes that point to them, and bulk writes do not pay for checks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from bounceparse.db.types import BigId, Text, Utc
+
+METADATA = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+PREFIX = "bounceparse_"
+VERSION_TABLE = "bounceparse_alembic_version"
+SCHEMA_VERSION = "0001"
+"""The revision that this code needs; a test says that it is the newest migration."""
+
+
+def _id() -> Any:
+    return Field(default=None, sa_column=sa.Column(BigId, primary_key=True))
+
+
+def _text(*, null: bool = False, **extra: Any) -> Any:
+    return Field(default=None if null else ..., sa_column=sa.Column(Text, nullable=null, **extra))
+
+
+def _number(*, null: bool = False, big: bool = False) -> Any:
+    kind = sa.BigInteger if big else sa.Integer
+    return Field(default=None if null else ..., sa_column=sa.Column(kind, nullable=null))
+
+
+def _time(*, null: bool = True) -> Any:
+    return Field(default=None if null else ..., sa_column=sa.Column(Utc, nullable=null))
+
+
+def _flag() -> Any:
+    return Field(default=False, sa_column=sa.Column(sa.Boolean, nullable=False, server_default=sa.false()))
+
+
+def _bytes(*, null: bool = False, unique: bool = False) -> Any:
+    return Field(
+        default=None if null else ..., sa_column=sa.Column(sa.LargeBinary, nullable=null, unique=unique or None)
+    )
+
+
+def _some(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
+    """A partial index: over the rows for which ``where`` holds."""
+    return sa.Index(name, *columns, unique=unique, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
+class _Table(SQLModel):
+    metadata: ClassVar[sa.MetaData] = METADATA
+
+
+class MessageRow(_Table, table=True):
+    """A message that lay in a mailbox or was replayed. ``key`` is the report key; ``raw`` is zlib-compressed.
+
+    ``uid`` is 0 for what was replayed, which is then known by its source and content.
+    """
+
+    __tablename__ = "bounceparse_messages"
+    __table_args__ = (
+        _some("uq_bounceparse_messages_uid", "account", "folder", "uidvalidity", "uid", where="uid > 0", unique=True),
+        _some("uq_bounceparse_messages_source", "account", "folder", "key", where="uid = 0", unique=True),
+        _some(
+            "ix_bounceparse_messages_unmarked",
+            "account",
+            "folder",
+            "uidvalidity",
+            where="marked_at IS NULL AND error IS NULL",
+        ),
+        sa.Index("ix_bounceparse_messages_key", "key"),
+    )
+    id: int | None = _id()
+    account: str = _text()
+    folder: str = _text()
+    uidvalidity: int = _number(big=True)
+    uid: int = _number(big=True)
+    key: bytes = _bytes()
+    size: int = _number(big=True)
+    kind: str = _text()
+    dialect: str | None = _text(null=True)
+    defects: str = _text()
+    from_address: str | None = _text(null=True)
+    subject: str | None = _text(null=True)
+    error: str | None = _text(null=True)
+    raw: bytes | None = _bytes(null=True)
+    recorded_at: datetime = _time(null=False)
+    marked_at: datetime | None = _time()
+
+
+class OutcomeRow(_Table, table=True):
+    """One outcome, with what it was matched to.
+
+    ``seq`` grows in the order of commits and is renewed when a row changes, so "all since my last seq" misses nothing.
+    ``status`` is ``classified_status`` but for a forwarded failure, which is at most a softbounce. ``address_key`` is
+    the key of the address it counts for: the ledger's, else the report's. ``event_at`` is ``occurred_at`` or, where
+    that is missing or lies ahead, ``recorded_at``. ``is_copy`` marks an event that another route has reported already.
+    """
+
+    __tablename__ = "bounceparse_outcomes"
+    __table_args__ = (
+        sa.Index("ix_bounceparse_outcomes_seq", "seq"),
+        sa.Index("ix_bounceparse_outcomes_report_key", "report_key"),
+        sa.Index("ix_bounceparse_outcomes_recorded_at", "recorded_at"),
+        _some("ix_bounceparse_outcomes_address_key", "address_key", where="address_key IS NOT NULL"),
+        _some("ix_bounceparse_outcomes_sent_id", "sent_id", where="sent_id IS NOT NULL"),
+        _some("ix_bounceparse_outcomes_event_key", "event_key", where="event_key IS NOT NULL"),
+        _some("ix_bounceparse_outcomes_domain_key", "domain_key", where="of_domain"),
+        _some("ix_bounceparse_outcomes_unsettled", "message_key", where="trust IN ('unverified', 'forwarded')"),
+    )
+    id: int | None = _id()
+    seq: int = _number(big=True)
+    key: bytes = _bytes(unique=True)
+    report_key: bytes = _bytes()
+    kind: str = _text()
+    status: str = _text()
+    classified_status: str = _text()
+    reason: str = _text()
+    fault: str | None = _text(null=True)
+    recipient: str | None = _text(null=True)
+    original_recipient: str | None = _text(null=True)
+    final_recipient: str | None = _text(null=True)
+    message_id: str | None = _text(null=True)
+    envelope_id: str | None = _text(null=True)
+    feedback_id: str | None = _text(null=True)
+    list_id: str | None = _text(null=True)
+    action: str | None = _text(null=True)
+    enhanced_status: str | None = _text(null=True)
+    smtp_code: int | None = _number(null=True)
+    diagnostic: str | None = _text(null=True)
+    smtp_phase: str | None = _text(null=True)
+    reporting_mta: str | None = _text(null=True)
+    remote_mta: str | None = _text(null=True)
+    sending_ip: str | None = _text(null=True)
+    provider: str | None = _text(null=True)
+    blocklist: str | None = _text(null=True)
+    help_url: str | None = _text(null=True)
+    subject: str | None = _text(null=True)
+    occurred_at: datetime | None = _time()
+    evidence_rule: str = _text()
+    evidence_part: str = _text()
+    evidence_matched: str = _text()
+    evidence_dialect: str | None = _text(null=True)
+    mailbox: str = _text()
+    recorded_at: datetime = _time(null=False)
+    message_key: str | None = _text(null=True)
+    message_id_from: str | None = _text(null=True)
+    trust: str = _text()
+    matched_by: str | None = _text(null=True)
+    match_evidence: str | None = _text(null=True)
+    shared: bool = _flag()
+    sent_id: int | None = _number(null=True, big=True)
+    stream: str | None = _text(null=True)
+    customer: str | None = _text(null=True)
+    address_key: str | None = _text(null=True)
+    domain_key: str | None = _text(null=True)
+    from_domain: str | None = _text(null=True)
+    of_domain: bool = _flag()
+    event_at: datetime = _time(null=False)
+    event_key: bytes | None = _bytes(null=True)
+    is_copy: bool = _flag()
+
+
+class SentRow(_Table, table=True):
+    """The ledger: one message to one recipient. Keys are what lookups compare; the spelling received stands beside.
+
+    The delivery status and the two answers of a recipient stand apart: a complaint proves delivery.
+    """
+
+    __tablename__ = "bounceparse_sent"
+    __table_args__ = (
+        sa.UniqueConstraint("message_key", "recipient_key", name="uq_bounceparse_sent_message"),
+        sa.Index("ix_bounceparse_sent_recipient_key", "recipient_key"),
+        _some("ix_bounceparse_sent_provider_key", "provider_key", where="provider_key IS NOT NULL"),
+        _some("ix_bounceparse_sent_envelope_id", "envelope_id", where="envelope_id IS NOT NULL"),
+        _some("ix_bounceparse_sent_customer", "customer", where="customer IS NOT NULL"),
+    )
+    id: int | None = _id()
+    message_id: str = _text()
+    message_key: str = _text()
+    recipient: str = _text()
+    recipient_key: str = _text()
+    provider_id: str | None = _text(null=True)
+    provider_key: str | None = _text(null=True)
+    envelope_id: str | None = _text(null=True)
+    from_address: str | None = _text(null=True)
+    subject: str | None = _text(null=True)
+    stream: str | None = _text(null=True)
+    list_id: str | None = _text(null=True)
+    customer: str | None = _text(null=True)
+    sent_at: datetime | None = _time()
+    status: str = _text()
+    reason: str | None = _text(null=True)
+    status_at: datetime | None = _time()
+    presumed: bool = _flag()
+    complained_at: datetime | None = _time()
+    unsubscribed_at: datetime | None = _time()
+
+
+class StreamRow(_Table, table=True):
+    """What messages are sent by: ``sender`` is the tenant, ``category`` ``marketing`` or ``transactional``."""
+
+    __tablename__ = "bounceparse_streams"
+    name: str = _text(primary_key=True)
+    sender: str = _text()
+    category: str = _text()
+
+
+class StandingRow(_Table, table=True):
+    """Why an address, or a domain (``@example.com``), is not mailed; one row a subject, scope and cause.
+
+    ``scope`` is ``all``, ``from:DOMAIN``, ``marketing:SENDER``, ``sender:SENDER`` or ``list:ID``. A lifted row stays,
+    and what happened up to ``forgiven_at`` never counts again.
+    """
+
+    __tablename__ = "bounceparse_standing"
+    __table_args__ = (sa.UniqueConstraint("subject", "scope", "cause", name="uq_bounceparse_standing_subject"),)
+    id: int | None = _id()
+    subject: str = _text()
+    scope: str = _text()
+    cause: str = _text()
+    status: str = _text()
+    reason: str = _text()
+    since: datetime = _time(null=False)
+    until: datetime | None = _time()
+    count: int = _number()
+    last_at: datetime = _time(null=False)
+    outcome_id: int | None = _number(null=True, big=True)
+    origin: str = _text()
+    note: str | None = _text(null=True)
+    forgiven_at: datetime | None = _time()
+    lifted_at: datetime | None = _time()
+    lifted_by: str | None = _text(null=True)
+
+
+class StateRow(_Table, table=True):
+    """Numbers that must survive: ``seq`` (its row is also the lock that puts writers in a line), ``ledger``, ..."""
+
+    __tablename__ = "bounceparse_state"
+    name: str = _text(primary_key=True)
+    value: int = _number(big=True)
+
+
+def _table(model: type[SQLModel]) -> sa.Table:
+    table = METADATA.tables[str(model.__tablename__)]
+    assert isinstance(table, sa.Table)
+    return table
+
+
+messages = _table(MessageRow)
+outcomes = _table(OutcomeRow)
+sent = _table(SentRow)
+streams = _table(StreamRow)
+standing = _table(StandingRow)
+state = _table(StateRow)

@@ -1,0 +1,64 @@
+"""Column types that mean the same on SQLite and PostgreSQL: text that can be stored, times in UTC, 64-bit ids."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""A primary key of 64 bits. SQLite numbers rows by itself only where the type says INTEGER."""
+
+
+class Text(TypeDecorator[str]):
+    """Text without a length.
+
+    The one place where NUL (PostgreSQL refuses it) and lone surrogates (no UTF-8 has them) become U+FFFD, and where
+    the members of closed lists become plain text.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        if type(value) is not str:
+            value = str.__str__(value)
+        return value if value.isascii() and "\x00" not in value else _UNSTORABLE.sub("\ufffd", value)
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware time, stored in UTC and read back as UTC. A naive time is refused: it would mean a guess."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone cannot be stored: {value}")
+        value = value if value.tzinfo is UTC else value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def storable_time(value: datetime | None) -> datetime | None:
+    """``value`` in UTC; None for a time that has no zone or lies outside what a calendar holds."""
+    if value is None or value.tzinfo is None:
+        return None
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        return None
