@@ -405,7 +405,7 @@ class Mail(Entity):
             if b"\n" not in buffer:
                 buffer = buffer.replace(b"\r", b"\n")
                 self.note("cr-line-ends")
-        start = 0
+        start = 3 if buffer.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark
         while start < len(buffer) and buffer[start] in b"\n \t\r":
             start += 1
         super().__init__(buffer, start, len(buffer), self, 0)

@@ -6,6 +6,8 @@ tests is facts': reports by the type of their parts, then requests, then prose, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bounceparse.addresses import clean_address
 from bounceparse.dialects import fill, read_prose
 from bounceparse.formats.arf import read_feedback_reports
@@ -13,6 +15,7 @@ from bounceparse.formats.autoreply import read_autoreply
 from bounceparse.formats.dsn import read_delivery_reports
 from bounceparse.formats.mdn import read_disposition
 from bounceparse.formats.notices import read_notice
+from bounceparse.formats.sns import read_sns
 from bounceparse.formats.unsubscribe import read_unsubscribe
 from bounceparse.formats.xarf import read_xarf
 from bounceparse.mime import Limits, Mail
@@ -80,7 +83,12 @@ def _read_items(mail: Mail, wrappers: int) -> tuple[str | None, tuple[Item, ...]
             items.append(disposition)
     if items:
         return dialect, tuple(items)
-    for name, reader in (("xarf", read_xarf), ("unsubscribe", read_unsubscribe)):
+    readers: tuple[tuple[str, Callable[[Mail], Item | None]], ...] = (
+        ("xarf", read_xarf),
+        ("amazon-sns", read_sns),
+        ("unsubscribe", read_unsubscribe),
+    )
+    for name, reader in readers:
         item = reader(mail)
         if item is not None:
             return name, (item,)

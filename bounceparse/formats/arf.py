@@ -13,7 +13,7 @@ from bounceparse.mime import Entity, Mail, collapse, decode_bytes, parse_fields
 from bounceparse.reports import FeedbackReport
 from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
 
-_FOR = re.compile(r"\bfor\s+<?([^\s<>;,]+@[^\s<>;,]+)>?", re.IGNORECASE)
+_ID_IN_TEXT = re.compile(r"\bmessage-?id:?\s+(?:of\s+)?<?([^\s<>]+@[^\s<>]+)", re.IGNORECASE)
 _HASHED_LOCAL = re.compile(r"[0-9a-f]{32,64}@", re.IGNORECASE)  # RFC 6590: a keyed hash stands for the local part
 _MAX_RECIPIENTS = 1000
 _DELIVERED_HEADERS = ("x-hmxmroriginalrecipient", "delivered-to", "x-original-to", "envelope-to", "apparently-to")
@@ -58,6 +58,8 @@ def _build(mail: Mail, pairs: list[tuple[str, str]]) -> FeedbackReport:
     own_id = clean_message_id(returned.get("message-id")) if returned else None
     if returned is None and status_id is None:
         returned = find_in_text(mail.readable, mail)
+    if own_id is None and status_id is None and (told := _ID_IN_TEXT.search(mail.readable)):
+        status_id = told[1].rstrip(".,;")  # AOL names it in the human part only
     original = read_original(returned, mail, None if own_id else status_id)
     recipients, source = _recipients(pairs, returned)
     feedback_type = (fields.get("feedback-type") or "abuse").strip().lower()
@@ -92,13 +94,19 @@ def _recipients(pairs: list[tuple[str, str]], returned: Entity | None) -> tuple[
             return tuple(dict.fromkeys(found)), wanted
         if values:
             break  # masked on purpose: what stands lower was masked too, or names a forwarder
-    if returned is None:
-        return (), None
+    else:
+        return _recipient_of(returned) if returned else ((), None)
+    return (), None
+
+
+def _recipient_of(returned: Entity) -> tuple[tuple[str, ...], str | None]:
+    """The recipient that the returned headers tell: a delivery header's, else a To that names exactly one."""
     for name in _DELIVERED_HEADERS:
         address = clean_address(returned.get(name))
-        if address and "@" in address and not is_masked(address):
+        if address and not is_masked(address):
             return (address,), name
-    return (), None
+    to = find_addresses(returned.get("to") or "")
+    return ((to[0],), "to") if len(to) == 1 and not is_masked(to[0]) else ((), None)
 
 
 def is_masked(address: str) -> bool:
@@ -106,18 +114,9 @@ def is_masked(address: str) -> bool:
     return "@" not in address or is_placeholder(address) or bool(_HASHED_LOCAL.match(address))
 
 
-def received_for(entity: Entity) -> str | None:
-    """The address of the last own-MX ``for`` clause in the Received trace: a clue, weaker than any field."""
-    for value in entity.get_all("received", 20):
-        found = _FOR.search(value)
-        if found and (addresses := find_addresses(found[1])):
-            return addresses[0]
-    return None
-
-
 def _read_jmrp(mail: Mail) -> FeedbackReport | None:
     """Microsoft's loop until mid 2026: the message itself inside multipart/mixed, no report part."""
-    returned = find_returned(mail)
+    returned = mail if mail.has("x-hmxmroriginalrecipient") else find_returned(mail)
     if returned is None:
         return None
     hotmail = clean_address(returned.get("x-hmxmroriginalrecipient"))

@@ -56,6 +56,7 @@ _SUBJECT = re.compile(
     r"|автоматический ответ|автоответ|нет на работе|в отпуске|автоматична відповідь|поза офісом"
     r"|otomatik yan[iı]t|ofis d[iı][sş][iı]nda|i̇?zinli"
     r"|自動応答|自動返信|不在|休暇|自动答复|自動回覆|自动回复|休假|外出|자동 ?회신|자동 ?응답|부재중"
+    r"|[aā]rpus biroja|autom[aā]tisk[aā] atbilde|automatinis atsakymas|automaatvastus|automatski odgovor|samodejni odgovor"
     r"|αυτόματη απάντηση|תשובה אוטומטית|رد تلقائي"
     r")",
     re.IGNORECASE,
