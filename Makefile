@@ -1,0 +1,43 @@
+# make            build .venv/ with everything that development needs
+# make demo       run the main job on sample mails
+# make test       run the tests
+# make check      what CI checks beside the tests: lint, format, types, import contracts
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: all demo test check lint types contracts clean
+
+all: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "bounceparse needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(VENV)/bin/pip install --quiet --editable '.[demo,dkim,postgresql]' --group dev
+	@touch $@
+
+demo: $(READY)
+	$(VENV)/bin/bounceparse demo
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+check: lint types contracts
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+types: $(READY)
+	$(VENV)/bin/mypy
+
+contracts: $(READY)
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(VENV) bounceparse-demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
