@@ -29,6 +29,10 @@ SCHEMA_VERSION = "0001"
 """The revision that this code needs; a test says that it is the newest migration."""
 
 
+UNSETTLED = "trust IN ('unverified', 'forwarded')"
+"""Outcomes that a later ledger row may still settle. SQLite uses a partial index only for these very words."""
+
+
 def _id() -> Any:
     return Field(default=None, sa_column=sa.Column(BigId, primary_key=True))
 
@@ -120,7 +124,7 @@ class OutcomeRow(_Table, table=True):
         _some("ix_bounceparse_outcomes_sent_id", "sent_id", where="sent_id IS NOT NULL"),
         _some("ix_bounceparse_outcomes_event_key", "event_key", where="event_key IS NOT NULL"),
         _some("ix_bounceparse_outcomes_domain_key", "domain_key", where="of_domain"),
-        _some("ix_bounceparse_outcomes_unsettled", "message_key", where="trust IN ('unverified', 'forwarded')"),
+        _some("ix_bounceparse_outcomes_unsettled", "message_key", where=UNSETTLED),
     )
     id: int | None = _id()
     seq: int = _number(big=True)

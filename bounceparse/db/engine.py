@@ -1,0 +1,154 @@
+"""A database URL -> :class:`Database`: connections, transactions, and faults told as ``StoreError``.
+
+Writers stand in one line (``BEGIN IMMEDIATE`` on SQLite, the row lock of ``state.seq`` on PostgreSQL): batches never
+deadlock on ledger rows, and ``seq`` grows in the order of commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from bounceparse.errors import BounceparseError, SchemaError, StoreError
+
+_BUSY_SECONDS = 30
+UPGRADE = "run `bounceparse db upgrade`"
+# Dead peers are noticed within two minutes, so that a pulled cable frees what the connection held.
+_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 15, "keepalives_count": 4}
+# PostgreSQL's classes for what a person must put right: login refused, no such database, no such role, no privilege.
+_PERMANENT = ("28", "3D", "42501")
+
+
+class Database:
+    """An engine with the two kinds of transaction that the store uses.
+
+    ``url`` is a SQLAlchemy URL of SQLite (a file) or PostgreSQL (psycopg). With ``create`` a missing SQLite file is
+    made, else it is a :class:`SchemaError`. Usable from several threads.
+    """
+
+    def __init__(self, url: str, *, create: bool = False) -> None:
+        self.url = _parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self.path = Path(self.url.database or "")
+            if not create and not self.path.exists():
+                raise SchemaError(f"there is no database at {self.path}: {UPGRADE}")
+            self.engine = _sqlite_engine(self.url)
+        else:
+            self.engine = sa.create_engine(self.url, connect_args=_KEEPALIVE, pool_pre_ping=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads; it sees one state of the database."""
+        with self.transaction(write=False) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes, alone; it is committed when the block ends and rolled back when it raises."""
+        with self.transaction(write=True) as connection:
+            if not self.is_sqlite:
+                connection.execute(sa.text("SELECT value FROM bounceparse_state WHERE name = 'seq' FOR UPDATE"))
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def transaction(self, *, write: bool) -> Iterator[Connection]:
+        """A bare transaction; ``read`` and ``write`` are what the store uses, migrations this one."""
+        with self.faults(), self.engine.connect() as connection:
+            if not self.is_sqlite and not write:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.execution_options(bounceparse_write=write).begin():
+                yield connection
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Tell the driver's faults as :class:`StoreError`, with the remedy and whether waiting helps."""
+        try:
+            yield
+        except BounceparseError:
+            raise
+        except exc.NoSuchModuleError as error:
+            raise StoreError(f"{self.name}: no such kind of database: {error}") from error
+        except exc.ProgrammingError as error:
+            if _sqlstate(error) == "42P01":
+                raise SchemaError(f"{self.name} has no tables of bounceparse: {UPGRADE}") from error
+            raise StoreError(f"{self.name}: {_words(error)}") from error
+        except (exc.OperationalError, exc.InterfaceError, exc.InternalError) as error:
+            raise self._operational(error) from error
+        except exc.TimeoutError as error:
+            raise StoreError(f"{self.name}: all connections are busy", temporary=True) from error
+        except exc.DatabaseError as error:
+            raise StoreError(f"{self.name}: {_words(error)}") from error
+
+    @property
+    def name(self) -> str:
+        """The URL without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    def _operational(self, error: exc.DBAPIError) -> StoreError:
+        words = _words(error)
+        if "no such table" in words:
+            return SchemaError(f"{self.name} has no tables of bounceparse: {UPGRADE}")
+        if self.is_sqlite:
+            if "locked" in words or "busy" in words:
+                return StoreError(f"{self.name} is locked by another program: try again", temporary=True)
+            return StoreError(f"{self.name}: {words}")
+        code = _sqlstate(error) or ""
+        permanent = code.startswith(_PERMANENT) or any(
+            told in words for told in ("authentication failed", "does not exist", "no pg_hba.conf entry")
+        )
+        return StoreError(f"{self.name}: {words}", temporary=not permanent)
+
+
+def _parse_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except exc.ArgumentError as error:
+        raise StoreError(
+            f"not a database URL: {text!r}; write sqlite:///PATH or postgresql+psycopg://USER@HOST/DB"
+        ) from error
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise StoreError(f"{url.render_as_string()}: SQLite and PostgreSQL are supported")
+    if not url.database or url.database == ":memory:":
+        raise StoreError("SQLite needs a file: write sqlite:///PATH")
+    return url
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself, so DDL is transactional too
+        for pragma in (f"busy_timeout = {_BUSY_SECONDS * 1000}", "journal_mode = WAL", "synchronous = FULL"):
+            # FULL: a commit must survive a power cut before the mailbox is marked.
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("bounceparse_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _sqlstate(error: exc.DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _words(error: exc.DBAPIError) -> str:
+    """The driver's own words on one line."""
+    return " ".join(str(error.orig).split())
