@@ -1,0 +1,6 @@
+"""``python -m bounceparse``."""
+
+from bounceparse.cli import main
+
+if __name__ == "__main__":
+    main()

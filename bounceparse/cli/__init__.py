@@ -1,0 +1,106 @@
+"""The command line: ``main`` and the table of commands, each imported only when it is called.
+
+Exit status: 0 done, 1 something needs a person, 2 a usage error, 75 (EX_TEMPFAIL) what failed may work later.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from bounceparse.cli.output import complain
+from bounceparse.cli.session import Session
+from bounceparse.errors import BounceparseError
+
+EX_TEMPFAIL = 75
+
+# Command: the module of this package that holds it (its attribute of the same name, ``-`` as ``_``), and what it does.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("setup", "Write a commented configuration."),
+    "doctor": ("doctor", "Check mailboxes and database, and say what is wrong."),
+    "poll": ("poll", "Read the mailboxes and record what they hold."),
+    "replay": ("replay", "Record saved mail: files, folders, mbox, Maildir."),
+    "parse": ("parse", "Read mail and print what it reports; no database."),
+    "sent": ("sent", "The ledger of what was sent: import or record."),
+    "outcomes": ("outcomes", "Print recorded outcomes, oldest first."),
+    "address": ("cards", "What is known of an address, with advice."),
+    "customer": ("cards", "The same for all addresses of a customer."),
+    "stats": ("stats", "Count outcomes by stream, domain, provider or reason."),
+    "suppressions": ("suppressions", "List, add, lift, import, export and check suppressed addresses."),
+    "rules": ("rules", "List and check the wording rules."),
+    "db": ("db", "Create, upgrade and check the database schema."),
+    "demo": ("demo", "See it work on sample mail, with nothing set up."),
+    "completion": ("setup", "Print the completion script of a shell."),
+}
+_TEMPORARY = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+
+
+class _Commands(click.Group):
+    """Loads a command's module when the command is called; ``--help`` needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"bounceparse.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an expected fault becomes one line a fault and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except BounceparseError as error:
+            complain(str(error))
+            ctx.exit(EX_TEMPFAIL if error.temporary else 1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
+                raise
+            complain(str(error))
+            ctx.exit(EX_TEMPFAIL if error.errno in _TEMPORARY else 1)
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"bounceparse {version('bounceparse')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: bounceparse init, then bounceparse doctor, then bounceparse poll.",
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="The configuration; else BOUNCEPARSE_CONFIG, else bounceparse.toml where it is found.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+@click.pass_context
+def cli(ctx: click.Context, config: str | None) -> None:
+    """Read bounces, spam complaints and unsubscribe requests from mailboxes and record what they report."""
+    ctx.obj = Session(config)
+
+
+def main() -> None:
+    """Entry point of the ``bounceparse`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a diagnostic in Japanese must not end us on a Latin-1 terminal
+    cli(prog_name="bounceparse")

@@ -1,0 +1,127 @@
+"""``bounceparse parse``: mail in, what it reports out; no database, no configuration."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import click
+
+from bounceparse.cli.output import OUTCOME_HEADING, complain, json_line, outcome_line
+from bounceparse.errors import InputError
+from bounceparse.files import Source, read_files
+
+_BATCH = 64  # messages that a worker gets at once,
+_BATCH_BYTES = 1 << 20  # or fewer when they are large
+_AHEAD = 3  # batches a worker that may wait: what bounds memory
+
+
+@click.command(epilog="Example: bounceparse parse --json ~/Maildir bounces.mbox | jq .kind")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a message, one a line.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that read.")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.pass_context
+def parse(ctx: click.Context, as_json: bool, jobs: int, paths: tuple[str, ...]) -> None:
+    """Print what mail reports: files, folders, mbox files, Maildirs, or - for standard input.
+
+    Exit status 0 when every input was read, 1 when some could not be opened.
+    """
+    unread: list[InputError] = []
+
+    def note(error: InputError) -> None:
+        unread.append(error)
+        complain(str(error))
+
+    answer = answer_json if as_json else answer_text
+    answers = _answer_all(read_files(paths, note), answer, jobs)
+    if as_json:
+        out = click.get_binary_stream("stdout")
+        for line in answers:
+            out.write(line)
+    else:
+        click.echo(click.style(f"{OUTCOME_HEADING}source", bold=True))
+        for line in answers:
+            click.echo(line.decode(), nl=False)
+    ctx.exit(1 if unread else 0)
+
+
+def answer_json(source: str, raw: bytes) -> bytes:
+    """The line of ``parse --json`` for one message (contract in the README)."""
+    from bounceparse.ingest import Place, read_message
+
+    message = read_message(Place("", source), raw, len(raw))
+    report = message.report
+    return json_line(
+        {
+            "source": source,
+            "kind": report.kind,
+            "dialect": report.dialect,
+            "defects": report.defects,
+            "outcomes": [outcome.to_json() for outcome in message.outcomes],
+        }
+    )
+
+
+def answer_text(source: str, raw: bytes) -> bytes:
+    """The lines for one message as people read them."""
+    from bounceparse.ingest import Place, read_message
+
+    message = read_message(Place("", source), raw, len(raw))
+    lines = [outcome_line(found.status, found.reason, found.recipient, source) for found in message.outcomes]
+    if not lines:
+        lines = [outcome_line("-", message.error or "reports nothing", None, source)]
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+
+
+def _answer_all(messages: Iterable[Source], answer: Callable[[str, bytes], bytes], jobs: int) -> Iterator[bytes]:
+    if jobs == 1:
+        return (answer(source, raw) for source, raw in messages)
+    return _answer_in_pool(messages, answer, jobs)
+
+
+def _answer_in_pool(messages: Iterable[Source], answer: Callable[[str, bytes], bytes], jobs: int) -> Iterator[bytes]:
+    """The answers in the order of the messages, read by ``jobs`` processes."""
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # spawn: a forked worker would keep what its parent had open
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_end_with_parent) as pool:
+        waiting: deque[Future[bytes]] = deque()
+        for batch in _batches(messages):
+            waiting.append(pool.submit(_answer_batch, batch, answer))
+            if len(waiting) > jobs * _AHEAD:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
+
+
+def _answer_batch(batch: list[Source], answer: Callable[[str, bytes], bytes]) -> bytes:
+    return b"".join([answer(source, raw) for source, raw in batch])
+
+
+def _batches(messages: Iterable[Source]) -> Iterator[list[Source]]:
+    batch: list[Source] = []
+    size = 0
+    for message in messages:
+        batch.append(message)
+        size += len(message.raw)
+        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent has gone, however that went."""
+    from multiprocessing import parent_process
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

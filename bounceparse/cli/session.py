@@ -1,0 +1,32 @@
+"""What commands share: the configuration, read once when first asked for, and the database it names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bounceparse.config import Settings
+    from bounceparse.db import Store
+
+
+class Session:
+    """One run of a command; ``config`` is the file named on the command line."""
+
+    def __init__(self, config: str | None) -> None:
+        self.config = config
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; raises ``ConfigError``."""
+        if self._settings is None:
+            from bounceparse.config import load_settings
+
+            self._settings = load_settings(self.config)
+        return self._settings
+
+    def store(self) -> Store:
+        """The database of the configuration, opened; raises ``ConfigError`` or ``StoreError``."""
+        from bounceparse.db import Store
+
+        return Store(self.settings.database.url)
