@@ -13,10 +13,22 @@ import unicodedata
 # reports name addresses that no server would take, and that is why they bounced.
 _ATEXT = r"[^\s<>()\[\]\\,;:@\"\x00-\x1f]"
 _ADDRESS = re.compile(rf"(?:\"(?:[^\"\\\n]|\\.){{0,64}}\"|{_ATEXT}{{1,256}})@(?:\[[\w.:]+\]|[\w-]+(?:\.[\w-]+)*\.?)")
+_PLAIN = re.compile(
+    r"\s*(?:(?:rfc822|RFC822)\s*;\s*)?<?([\w.+=-]{1,128})@([A-Za-z0-9.-]{1,255}[A-Za-z0-9])>?\s*", re.ASCII
+)
 _UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _XTEXT = re.compile(r"\+([0-9A-Fa-f]{2})")
 _PLACEHOLDERS = frozenset(
-    ["redacted", "hashed", "removed", "undisclosed", "nobody", "unknown-recipient", "recipient-address-suppressed", "blocked-by-mailer-daemon"]
+    [
+        "redacted",
+        "hashed",
+        "removed",
+        "undisclosed",
+        "nobody",
+        "unknown-recipient",
+        "recipient-address-suppressed",
+        "blocked-by-mailer-daemon",
+    ]
 )
 
 
@@ -34,6 +46,8 @@ def clean_address(value: str | None) -> str | None:
     """
     if not value:
         return None
+    if plain := _PLAIN.fullmatch(value):  # what nearly all fields hold
+        return f"{plain[1]}@{plain[2].lower()}"
     kind, semicolon, rest = value.partition(";")
     if semicolon and "@" not in kind and "<" not in kind:
         value = rest

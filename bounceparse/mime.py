@@ -17,7 +17,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-__all__ = ["Entity", "Limits", "Mail", "collapse", "decode_bytes", "decode_words", "html_to_text", "parse_fields"]
+__all__ = [
+    "Entity",
+    "Limits",
+    "Mail",
+    "collapse",
+    "decode_bytes",
+    "decode_words",
+    "field_pattern",
+    "html_to_text",
+    "parse_fields",
+    "report_key",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +50,14 @@ class Limits:
 _VALUE_CAP = 16_384  # of one header field that is decoded
 _CONTINUES = (32, 9)  # a space or a tab folds a header field (RFC 5322 section 2.2.3)
 _FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
-_TYPE = re.compile(r"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
+_TYPE = re.compile(rb"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
 _PARAM = re.compile(r';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.DOTALL)
 _WORD = re.compile(r"=\?([\w.:+-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?]*)\?=(\s+(?==\?))?", re.ASCII)
 _SPACE = re.compile(r"\s+")
 _BOUNDARY_GUESS = re.compile(rb"^--([^\n]{1,200})\n(?=content-)", re.IGNORECASE | re.MULTILINE)
 # Codecs that are no charsets: quadratic, escaping or not text.
 _NO_CHARSETS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined"})
+_ASCII_CHARSETS = frozenset(("us-ascii", "utf-8", "UTF-8", "US-ASCII", "iso-8859-1", "ISO-8859-1", "windows-1252"))
 _CHARSET_ALIASES = {
     "unicode-1-1-utf-7": "utf-7",  # Exchange 2000 and Hotmail of its time
     "iso-8859-8-i": "iso-8859-8",
@@ -71,6 +83,8 @@ def collapse(text: str) -> str:
 
 def decode_bytes(raw: bytes, charset: str = "") -> str:
     """Text of ``raw``: by ``charset`` where it is known, else as UTF-8, ISO-2022-JP or Windows-1252, whichever fits."""
+    if raw.isascii() and (not charset or charset in _ASCII_CHARSETS) and b"\x1b$" not in raw:
+        return raw.decode("ascii")
     charset = charset.strip("'\" ").lower()
     charset = _CHARSET_ALIASES.get(charset, charset)
     if charset and charset not in _NO_CHARSETS:
@@ -171,7 +185,8 @@ def _without_element(markup: str, name: str) -> str:
     return "".join(out)
 
 
-_FIELD = re.compile(r"([!-9;-~]+)[ \t]*:[ \t]*(.*)", re.ASCII)
+# A logical line: a field's name and colon, or nothing, then the rest with its indented continuation lines.
+_LOGICAL = re.compile(r"(?:([A-Za-z][!-9;-~]*)[ \t]*:(?!//))?([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.ASCII)
 
 
 def parse_fields(text: str) -> list[tuple[str, str]]:
@@ -181,25 +196,39 @@ def parse_fields(text: str) -> list[tuple[str, str]]:
     the following lines of a multi-line Diagnostic-Code.
     """
     fields: list[tuple[str, str]] = []
-    for line in text.split("\n"):
-        found = _FIELD.match(line) if line and line[0] not in " \t" else None
-        if found and " " not in found[1]:
-            fields.append((found[1].lower(), found[2].strip()))
-        elif fields and (more := line.strip()):
-            name, value = fields[-1]
-            if len(value) < _VALUE_CAP:
-                fields[-1] = (name, f"{value} {more}" if value else more)
+    for name, rest in _LOGICAL.findall(text):
+        value = rest.strip()
+        if "\n" in value:
+            value = collapse(value)
+        if name:
+            fields.append((name.lower(), value))
+        elif fields and value:
+            last, before = fields[-1]
+            if len(before) < _VALUE_CAP:
+                fields[-1] = (last, f"{before} {value}" if before else value)
     return fields
+
+
+def field_pattern(*names: str) -> re.Pattern[bytes]:
+    """A pattern for :meth:`Entity.pick`: header fields of these lower-case names."""
+    return re.compile(b"\n(" + b"|".join(re.escape(name.encode()) for name in names) + b"):")
+
+
+_KEYS: dict[str, bytes] = {}
+
+
+def _key(name: str) -> bytes:
+    """What to look for in a lower-case header block; the names asked for are the program's own, hence few."""
+    return _KEYS.setdefault(name, b"\n" + name.encode() + b":")
 
 
 class Entity:
     """A message or a part of one: a header block and a body, both slices of one buffer whose line ends are LF.
 
-    ``mail`` is the message it belongs to, ``content_type`` its media type in lower case, ``params`` the parameters of
-    Content-Type by lower-case name.
+    ``mail`` is the message it belongs to, ``content_type`` its media type in lower case.
     """
 
-    __slots__ = ("_children", "_head", "body_at", "buffer", "content_type", "depth", "end", "mail", "params", "start")
+    __slots__ = ("_children", "_head", "_params", "body_at", "buffer", "content_type", "depth", "end", "mail", "start")
 
     def __init__(
         self, buffer: bytes, start: int, end: int, mail: Mail, depth: int, default: str = "text/plain"
@@ -222,28 +251,33 @@ class Entity:
                 mail.note("header-too-long")
                 stop = start + limit
             self._head = b"\n" + buffer[start:stop].lower()
-        self.content_type, self.params = self._read_type(default)
+        self._params: dict[str, str] | None = None
+        self.content_type = self._read_type() or default
 
-    def _read_type(self, default: str) -> tuple[str, dict[str, str]]:
+    def _read_type(self) -> str | None:
         raw = self.raw("content-type")
         if raw is None:
-            return default, {}
-        value = decode_bytes(raw[:4096])
-        found = _TYPE.match(value)
-        if not found:
-            return default, {}
-        params: dict[str, str] = {}
-        if ";" in value:
-            for name, quoted, bare in _PARAM.findall(value):
+            return None
+        found = _TYPE.match(raw)
+        return found[1].lower().decode("ascii") if found else None
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters of Content-Type by lower-case name, quotes undone."""
+        if self._params is None:
+            value = decode_bytes((self.raw("content-type") or b"")[:4096])
+            params: dict[str, str] = {}
+            for name, quoted, bare in _PARAM.findall(value) if ";" in value else ():
                 key = name.lower().partition("*")[0]  # RFC 2231 continuations: name*0=, name*1=
                 text = quoted.replace("\\", "") if quoted else bare
                 params[key] = params.get(key, "") + text if "*" in name else params.get(key, text)
-        return found[1].lower(), params
+            self._params = params
+        return self._params
 
     def _span(self, name: str, at: int = 0) -> tuple[int, int] | None:
         """Offsets into ``_head`` of the value of the next field called ``name`` (lower case) from ``at`` on."""
         head = self._head
-        key = b"\n" + name.encode() + b":"
+        key = _KEYS.get(name) or _key(name)
         at = head.find(key, at)
         if at < 0:
             return None
@@ -264,6 +298,20 @@ class Entity:
         raw = self.raw(name)
         return None if raw is None else _decode_field(raw)
 
+    def pick(self, names: re.Pattern[bytes]) -> dict[str, str]:
+        """The first field of each name that ``names`` (from :func:`field_pattern`) matches, decoded: one pass for many."""
+        found: dict[str, str] = {}
+        head, buffer, shift = self._head, self.buffer, self.start - 1
+        for match in names.finditer(head):
+            name = match[1].decode("ascii")
+            if name not in found:
+                begin = match.end()
+                stop = head.find(b"\n", begin)
+                while 0 <= stop < len(head) - 1 and head[stop + 1] in _CONTINUES:
+                    stop = head.find(b"\n", stop + 1)
+                found[name] = _decode_field(buffer[shift + begin : shift + (stop if stop >= 0 else len(head))])
+        return found
+
     def line(self, name: str) -> str | None:
         """The whole first field called ``name`` as it is spelled, its name included, decoded as :meth:`get` does."""
         span = self._span(name)
@@ -283,7 +331,7 @@ class Entity:
 
     def has(self, name: str) -> bool:
         """Whether there is a field called ``name`` (lower case)."""
-        return b"\n" + name.encode() + b":" in self._head
+        return (_KEYS.get(name) or _key(name)) in self._head
 
     def header_text(self) -> str:
         """The header block as text, folding kept, as it was spelled."""
@@ -350,6 +398,9 @@ class Entity:
 
     def walk(self, *, into_messages: bool = False) -> Iterator[Entity]:
         """This entity and the parts below it, depth first; into enclosed messages only when asked."""
+        if not self.content_type.startswith("multipart/") and not into_messages and self is not self.mail:
+            yield self
+            return
         stack = [self]
         while stack:
             entity = stack.pop()
@@ -453,6 +504,8 @@ def _readable(mail: Mail) -> str:
 
 
 def _decode_field(raw: bytes) -> str:
+    if len(raw) < _VALUE_CAP and raw.isascii() and not _SPECIAL.search(raw):
+        return " ".join(raw.decode("ascii").split())  # what nearly all fields are
     value = decode_bytes(raw[:_VALUE_CAP])
     if "\n" in value:  # folding before encoded-words must go first: RFC 2047 section 2
         value = _SPACE.sub(" ", value)
@@ -472,4 +525,5 @@ def report_key(mail: Mail) -> bytes:
     return digest.digest()
 
 
+_SPECIAL = re.compile(rb"=\?|[\x00\x1b]")  # an encoded-word, a NUL, ISO-2022-JP
 _STORE_NOISE = b"\r\n\x00\x80"

@@ -6,7 +6,7 @@ tests is facts': reports by the type of their parts, then requests, then prose, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from bounceparse.addresses import clean_address
 from bounceparse.dialects import fill, read_prose
@@ -18,13 +18,15 @@ from bounceparse.formats.notices import read_notice
 from bounceparse.formats.sns import read_sns
 from bounceparse.formats.unsubscribe import read_unsubscribe
 from bounceparse.formats.xarf import read_xarf
-from bounceparse.mime import Limits, Mail
+from bounceparse.mime import Limits, Mail, field_pattern
 from bounceparse.reports import KIND_OF_ITEM, Item, Kind, Report
+from bounceparse.returned import clean_message_id
 
 _DEFAULT_LIMITS = Limits()
 _MOST_WRAPPERS = 3  # a bounce forwarded by one who had it forwarded; deeper is nobody's bounce
 # Headers by which a server says to whom it delivered a message
 _DELIVERED_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "x-forwarded-to", "to")
+_OWN_FIELDS = field_pattern("from", "subject", "date", "message-id", *_DELIVERED_TO)
 
 
 def parse(raw: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> Report:
@@ -39,16 +41,17 @@ def parse(raw: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> Report:
 def read_report(mail: Mail) -> Report:
     """Read a message that is already cut into a :class:`Mail`."""
     dialect, items = _read_items(mail, _MOST_WRAPPERS)
+    fields = mail.pick(_OWN_FIELDS)
     return Report(
         kind=_kind(items),
         dialect=dialect,
         defects=tuple(mail.defects),
         items=items,
-        from_address=clean_address(mail.get("from")),
-        subject=mail.get("subject"),
-        date=mail.get("date"),
-        message_id=mail.get("message-id"),
-        addressed_to=_addressed_to(mail),
+        from_address=clean_address(fields.get("from")),
+        subject=fields.get("subject"),
+        date=fields.get("date"),
+        message_id=clean_message_id(fields.get("message-id")),
+        addressed_to=_addressed_to(mail, fields),
     )
 
 
@@ -59,11 +62,12 @@ def _kind(items: tuple[Item, ...]) -> Kind:
     return next((kind for kind in Kind if kind in kinds), Kind.OTHER)
 
 
-def _addressed_to(mail: Mail) -> tuple[tuple[str, str], ...]:
+def _addressed_to(mail: Mail, fields: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for name in _DELIVERED_TO:
-        if mail.has(name):
-            found.extend((name, address) for value in mail.get_all(name, 10) if (address := clean_address(value)))
+        if name in fields:
+            values = (fields[name],) if name == "to" else mail.get_all(name, 10)
+            found.extend((name, address) for value in values if (address := clean_address(value)))
     return tuple(found)
 
 

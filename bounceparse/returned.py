@@ -7,10 +7,12 @@ the text after a marker, In-Reply-To, References. The body of the returned mail 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from bounceparse.addresses import clean_address, find_addresses
-from bounceparse.mime import Entity, Mail, collapse
+from bounceparse.mime import Entity, Mail, collapse, field_pattern
 from bounceparse.reports import OriginalMessage
 
 _MESSAGE_TYPES = ("message/rfc822", "message/global", "message/news")
@@ -23,6 +25,8 @@ _HEADER_TYPES = (
 )
 _ID = re.compile(r"<([^<>\s][^<>]*)>")
 # Further headers that other modules ask for by name; own X-headers are looked up on demand by ``own_headers``.
+_NONE: Mapping[str, str] = MappingProxyType({})
+_USUAL = 5  # Message-ID, From, To, Subject, Date
 _KEPT = (
     "x-hmxmroriginalrecipient",
     "list-unsubscribe-post",
@@ -30,6 +34,19 @@ _KEPT = (
     "x-original-to",
     "envelope-to",
     "x-mailer",
+)
+_WANTED = field_pattern(
+    "message-id",
+    "from",
+    "to",
+    "return-path",
+    "subject",
+    "date",
+    "list-id",
+    "feedback-id",
+    "list-unsubscribe",
+    "cfbl-feedback-id",
+    *_KEPT,
 )
 
 
@@ -116,22 +133,23 @@ def read_original(returned: Entity | None, mail: Mail, status_id: str | None = N
 
 
 def _from_headers(entity: Entity) -> OriginalMessage:
-    to = entity.get("to")
-    message_id = clean_message_id(entity.get("message-id"))
-    headers = {name: value for name in _KEPT if entity.has(name) and (value := entity.get(name))}
+    fields = entity.pick(_WANTED)
+    get = fields.get
+    message_id = clean_message_id(get("message-id"))
+    to = get("to")
     return OriginalMessage(
         message_id=message_id,
         message_id_from="returned" if message_id else None,
-        from_address=clean_address(entity.get("from")),
+        from_address=clean_address(get("from")),
         to_addresses=tuple(find_addresses(to)) if to else (),
-        return_path=clean_address(entity.get("return-path")) if entity.has("return-path") else None,
-        subject=entity.get("subject"),
-        date=entity.get("date"),
-        list_id=_list_id(entity.get("list-id")) if entity.has("list-id") else None,
-        feedback_id=entity.get("feedback-id") if entity.has("feedback-id") else None,
-        list_unsubscribe=entity.get("list-unsubscribe") if entity.has("list-unsubscribe") else None,
-        cfbl_feedback_id=_squeeze(entity.get("cfbl-feedback-id")) if entity.has("cfbl-feedback-id") else None,
-        headers=headers,
+        return_path=clean_address(get("return-path")),
+        subject=get("subject"),
+        date=get("date"),
+        list_id=_list_id(get("list-id")),
+        feedback_id=get("feedback-id"),
+        list_unsubscribe=get("list-unsubscribe"),
+        cfbl_feedback_id=_squeeze(get("cfbl-feedback-id")),
+        headers={name: value for name, value in fields.items() if name in _KEPT} if len(fields) > _USUAL else _NONE,
     )
 
 
