@@ -189,6 +189,7 @@ class SentRow(_Table, table=True):
     __table_args__ = (
         sa.UniqueConstraint("message_key", "recipient_key", name="uq_bounceparse_sent_message"),
         sa.Index("ix_bounceparse_sent_recipient_key", "recipient_key"),
+        sa.Index("ix_bounceparse_sent_domain_key", "domain_key", "sent_at"),
         _some("ix_bounceparse_sent_provider_key", "provider_key", where="provider_key IS NOT NULL"),
         _some("ix_bounceparse_sent_envelope_id", "envelope_id", where="envelope_id IS NOT NULL"),
         _some("ix_bounceparse_sent_customer", "customer", where="customer IS NOT NULL"),
@@ -198,6 +199,7 @@ class SentRow(_Table, table=True):
     message_key: str = _text()
     recipient: str = _text()
     recipient_key: str = _text()
+    domain_key: str = _text()
     provider_id: str | None = _text(null=True)
     provider_key: str | None = _text(null=True)
     envelope_id: str | None = _text(null=True)

@@ -1,0 +1,202 @@
+"""Outcomes <-> rows: what is written of an outcome, and :class:`RecordedOutcome`, what is read back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from bounceparse.addresses import address_key, domain_key
+from bounceparse.clues import Clues, find_clues, find_originals, from_domain, message_key
+from bounceparse.codes import Action, Phase
+from bounceparse.db.types import storable_time
+from bounceparse.ingest import ReadMessage
+from bounceparse.match import Match, matched_status
+from bounceparse.outcomes import Evidence, Fault, Outcome, Status, Trust
+from bounceparse.policy import DOMAIN_REASONS
+
+
+@dataclass(frozen=True, slots=True)
+class NewOutcome:
+    """An outcome on its way into the database."""
+
+    key: bytes
+    message: ReadMessage
+    outcome: Outcome
+    message_id_from: str | None
+    from_domain: str | None
+    clues: Clues
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedOutcome:
+    """An outcome as it is recorded.
+
+    Attributes:
+        id, seq: its row; ``seq`` grows in the order of commits and is renewed when the row changes.
+        outcome: as classified, times in UTC; ``recipient`` and ``status`` are what was recorded (the ledger's address,
+            at most a softbounce for a forward).
+        mailbox: the account in which the report came in; the source of a replay has none of its own.
+        recorded_at: when, in UTC.
+        trust, matched_by, match_evidence: how far it is proven to be about mail of ours, and by what.
+        stream, customer: of the sent message.
+    """
+
+    id: int
+    seq: int
+    outcome: Outcome
+    mailbox: str
+    recorded_at: datetime
+    trust: Trust
+    matched_by: str | None
+    match_evidence: str | None
+    stream: str | None
+    customer: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of ``outcomes --json``: the fields of ``parse --json`` in UTC and what recording added."""
+        return {
+            **self.outcome.to_json(),
+            "mailbox": self.mailbox,
+            "recorded_at": self.recorded_at.isoformat(),
+            "trust": self.trust.value,
+            "matched_by": self.matched_by,
+            "stream": self.stream,
+            "customer": self.customer,
+        }
+
+
+def new_outcomes(message: ReadMessage) -> list[NewOutcome]:
+    """The outcomes of a message with their keys.
+
+    An outcome's key is SHA-256 over the report key, the final recipient and the outcome's place in the report: nothing
+    that a rule, the ledger or the policy decides.
+    """
+    originals = find_originals(message.report) if message.outcomes else {}
+    found = []
+    for place, outcome in enumerate(message.outcomes):
+        original = originals.get(outcome.message_id)
+        named = outcome.final_recipient or outcome.recipient or ""
+        digest = hashlib.sha256(message.key)
+        digest.update(f"\n{place}\n{named}".encode("utf-8", "surrogatepass"))
+        source = original.message_id_from if original is not None else None
+        found.append(
+            NewOutcome(digest.digest(), message, outcome, source, from_domain(original), find_clues(outcome, source))
+        )
+    return found
+
+
+def outcome_row(new: NewOutcome, found: Match, seq: int, now: datetime) -> dict[str, Any]:
+    """The row of ``outcomes`` for a new outcome and its match."""
+    outcome = new.outcome
+    evidence = outcome.evidence
+    occurred_at = storable_time(outcome.occurred_at)
+    return {
+        "seq": seq,
+        "key": new.key,
+        "report_key": new.message.key,
+        "kind": new.message.report.kind,
+        "classified_status": outcome.status,
+        "reason": outcome.reason,
+        "fault": outcome.fault,
+        "original_recipient": outcome.original_recipient,
+        "final_recipient": outcome.final_recipient,
+        "message_id": outcome.message_id,
+        "envelope_id": outcome.envelope_id,
+        "feedback_id": outcome.feedback_id,
+        "action": outcome.action,
+        "enhanced_status": outcome.enhanced_status,
+        "smtp_code": outcome.smtp_code,
+        "diagnostic": outcome.diagnostic,
+        "smtp_phase": outcome.smtp_phase,
+        "reporting_mta": outcome.reporting_mta,
+        "remote_mta": outcome.remote_mta,
+        "sending_ip": outcome.sending_ip,
+        "provider": outcome.provider,
+        "blocklist": outcome.blocklist,
+        "help_url": outcome.help_url,
+        "subject": outcome.subject,
+        "occurred_at": occurred_at,
+        "evidence_rule": evidence.rule,
+        "evidence_part": evidence.part,
+        "evidence_matched": evidence.matched,
+        "evidence_dialect": evidence.dialect,
+        "mailbox": new.message.place.account,
+        "recorded_at": now,
+        "message_key": message_key(outcome.message_id),
+        "message_id_from": new.message_id_from,
+        "of_domain": outcome.reason in DOMAIN_REASONS,
+        "event_at": occurred_at if occurred_at is not None and occurred_at < now else now,
+        "is_copy": False,
+        **matched_columns(found, outcome.status, outcome.recipient, outcome.list_id, new.from_domain),
+    }
+
+
+def matched_columns(
+    found: Match, status: Status, recipient: str | None, list_id: str | None, returned_from: str | None
+) -> dict[str, Any]:
+    """The columns that a match decides; matching again writes these and no others."""
+    row = found.sent
+    if row is None:
+        key = address_key(recipient) if recipient else None
+        from_ = returned_from
+    else:
+        key, recipient, list_id = row.recipient_key, row.recipient, list_id or row.list_id
+        from_ = domain_key(row.from_address.rpartition("@")[2]) if row.from_address else returned_from
+    return {
+        "status": matched_status(status, found),
+        "recipient": recipient,
+        "list_id": list_id,
+        "trust": found.trust,
+        "matched_by": found.matched_by,
+        "match_evidence": found.evidence,
+        "shared": found.shared,
+        "sent_id": row.id if row else None,
+        "stream": row.stream if row else None,
+        "customer": row.customer if row else None,
+        "address_key": key,
+        "domain_key": key.rpartition("@")[2] if key and "@" in key else None,
+        "from_domain": from_,
+        "event_key": None,
+    }
+
+
+def event_key(row: Mapping[str, Any]) -> bytes | None:
+    """What copies of one event by two routes share: sent message, recipient, kind, reporter and day. None if unmatched."""
+    if row["sent_id"] is None:
+        return None
+    reporter = row["reporting_mta"] or row["remote_mta"] or ""
+    text = f"{row['sent_id']}\n{row['address_key']}\n{row['status']}\n{reporter}\n{row['event_at']:%Y-%m-%d}"
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()[:16]
+
+
+_PLAIN = tuple(f.name for f in fields(Outcome) if f.name not in ("status", "fault", "action", "smtp_phase", "evidence"))
+
+
+def recorded_outcome(row: Row[Any]) -> RecordedOutcome:
+    """A row of ``outcomes`` read back."""
+    columns = row._mapping
+    outcome = Outcome(
+        status=Status(row.status),
+        fault=Fault(row.fault) if row.fault else None,
+        action=Action(row.action) if row.action else None,
+        smtp_phase=Phase(row.smtp_phase) if row.smtp_phase else None,
+        evidence=Evidence(row.evidence_rule, row.evidence_part, row.evidence_matched, row.evidence_dialect),
+        **{name: columns[name] for name in _PLAIN},
+    )
+    return RecordedOutcome(
+        id=row.id,
+        seq=row.seq,
+        outcome=outcome,
+        mailbox=row.mailbox,
+        recorded_at=row.recorded_at,
+        trust=Trust(row.trust),
+        matched_by=row.matched_by,
+        match_evidence=row.match_evidence,
+        stream=row.stream,
+        customer=row.customer,
+    )
