@@ -7,15 +7,13 @@ for any bytes: limits and malformations become slugs in ``Mail.defects``, never 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import codecs
-import html
 import quopri
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+
+from bounceparse.decoding import collapse, decode_base64, decode_bytes, decode_words, html_to_text
 
 __all__ = [
     "Entity",
@@ -52,139 +50,7 @@ _CONTINUES = (32, 9)  # a space or a tab folds a header field (RFC 5322 section 
 _FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
 _TYPE = re.compile(rb"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
 _PARAM = re.compile(r';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.DOTALL)
-_WORD = re.compile(r"=\?([\w.:+-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?]*)\?=(\s+(?==\?))?", re.ASCII)
-_SPACE = re.compile(r"\s+")
 _BOUNDARY_GUESS = re.compile(rb"^--([^\n]{1,200})\n(?=content-)", re.IGNORECASE | re.MULTILINE)
-# Codecs that are no charsets: quadratic, escaping or not text.
-_NO_CHARSETS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined"})
-_ASCII_CHARSETS = frozenset(("us-ascii", "utf-8", "UTF-8", "US-ASCII", "iso-8859-1", "ISO-8859-1", "windows-1252"))
-_CHARSET_ALIASES = {
-    "unicode-1-1-utf-7": "utf-7",  # Exchange 2000 and Hotmail of its time
-    "iso-8859-8-i": "iso-8859-8",
-    "iso-8859-8-e": "iso-8859-8",
-    "x-sjis": "cp932",
-    "shift_jis": "cp932",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "ks_c_5601-1987": "cp949",
-    "iso-8859-1": "cp1252",
-    "us-ascii": "",
-    "ascii": "",
-    "unknown-8bit": "",
-    "x-unknown": "",
-    "ansi_x3.4-1968": "",
-}
-
-
-def collapse(text: str) -> str:
-    """``text`` with each run of white space turned into one space and the ends stripped."""
-    return " ".join(text.split())
-
-
-def decode_bytes(raw: bytes, charset: str = "") -> str:
-    """Text of ``raw``: by ``charset`` where it is known, else as UTF-8, ISO-2022-JP or Windows-1252, whichever fits."""
-    if raw.isascii() and (not charset or charset in _ASCII_CHARSETS) and b"\x1b$" not in raw:
-        return raw.decode("ascii")
-    charset = charset.strip("'\" ").lower()
-    charset = _CHARSET_ALIASES.get(charset, charset)
-    if charset and charset not in _NO_CHARSETS:
-        try:
-            if codecs.lookup(charset).name not in _NO_CHARSETS:
-                return raw.decode(charset, "replace")
-        except (LookupError, ValueError, UnicodeError):
-            pass
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace")
-    if "\x1b$" in text:  # ISO-2022-JP is pure ASCII on the wire: Domino writes it unlabelled
-        return raw.decode("iso2022_jp", "replace")
-    return text
-
-
-def decode_words(value: str) -> str:
-    """``value`` with its encoded-words (RFC 2047) decoded; malformed ones stay as they are."""
-    if "=?" not in value:
-        return value
-    out: list[str] = []
-    at = 0
-    held: tuple[str, bytes] | None = (
-        None  # adjacent words of one charset are joined before decoding: bytes may be split
-    )
-    for word in _WORD.finditer(value):
-        if held and word.start() > at:
-            out.append(decode_bytes(held[1], held[0]))
-            held = None
-        out.append(value[at : word.start()])
-        raw = _word_bytes(word[2], word[3])
-        if held and held[0] == word[1]:
-            held = (held[0], held[1] + raw)
-        else:
-            if held:
-                out.append(decode_bytes(held[1], held[0]))
-            held = (word[1], raw)
-        at = word.end()
-    if held:
-        out.append(decode_bytes(held[1], held[0]))
-    out.append(value[at:])
-    return "".join(out)
-
-
-def _word_bytes(encoding: str, payload: str) -> bytes:
-    raw = payload.encode("utf-8", "replace")
-    if encoding in "qQ":
-        return quopri.decodestring(raw.replace(b"_", b" "))
-    return _unbase64(raw)
-
-
-def _unbase64(raw: bytes) -> bytes:
-    """Decoded base64, as much of it as there is: damage and missing padding cost only what they touch."""
-    clean = re.sub(rb"[^A-Za-z0-9+/]", b"", raw.partition(b"=")[0] if raw.rstrip().endswith(b"=") else raw)
-    try:
-        return base64.b64decode(clean[: len(clean) // 4 * 4] + _padded(clean[len(clean) // 4 * 4 :]))
-    except binascii.Error:
-        return b""
-
-
-def _padded(tail: bytes) -> bytes:
-    return tail + b"=" * (4 - len(tail)) if len(tail) > 1 else b""
-
-
-def html_to_text(markup: str) -> str:
-    """The readable text of HTML: tags dropped, blocks on lines of their own, entities resolved, scripts left out."""
-    for name in ("style", "script", "head", "title"):
-        markup = _without_element(markup, name)
-    markup = _COMMENT_START.sub(" ", markup) if "<!--" in markup and "-->" not in markup else _without_comments(markup)
-    markup = _BLOCK_TAG.sub("\n", _SPACE.sub(" ", markup))
-    return html.unescape(_TAG.sub(" ", markup)).replace("\xa0", " ")
-
-
-_COMMENT_START = re.compile("<!--")
-_BLOCK_TAG = re.compile(r"</?(?:br|p|div|tr|li|h[1-6]|table|pre|blockquote|ul|ol|hr)\b[^<>]*>", re.IGNORECASE)
-_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
-
-
-def _without_comments(markup: str) -> str:
-    out, at = [], 0
-    while (begin := markup.find("<!--", at)) >= 0 and (end := markup.find("-->", begin)) >= 0:
-        out.append(markup[at:begin])
-        at = end + 3
-    out.append(markup[at:])
-    return "".join(out)
-
-
-def _without_element(markup: str, name: str) -> str:
-    lower, out, at = markup.lower(), [], 0
-    if len(lower) != len(markup):  # a letter whose lower case is longer would shift every offset
-        lower = markup
-    while (begin := lower.find("<" + name, at)) >= 0 and (end := lower.find("</" + name, begin)) >= 0:
-        out.append(markup[at:begin])
-        closed = lower.find(">", end)
-        at = closed + 1 if closed >= 0 else len(markup)
-    out.append(markup[at:])
-    return "".join(out)
-
-
 # A logical line: a field's name and colon, or nothing, then the rest with its indented continuation lines.
 _LOGICAL = re.compile(r"(?:([A-Za-z][!-9;-~]*)[ \t]*:(?!//))?([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.ASCII)
 
@@ -420,7 +286,7 @@ class Entity:
         raw = self.buffer[self.body_at : end]
         encoding = self.encoding
         if encoding == "base64":
-            return _unbase64(raw).replace(b"\r\n", b"\n")
+            return decode_base64(raw).replace(b"\r\n", b"\n")
         if encoding == "quoted-printable":
             return quopri.decodestring(raw).replace(b"\r\n", b"\n")
         return raw
@@ -508,7 +374,7 @@ def _decode_field(raw: bytes) -> str:
         return " ".join(raw.decode("ascii").split())  # what nearly all fields are
     value = decode_bytes(raw[:_VALUE_CAP])
     if "\n" in value:  # folding before encoded-words must go first: RFC 2047 section 2
-        value = _SPACE.sub(" ", value)
+        value = " ".join(value.split())
     return collapse(decode_words(value).replace("\x00", ""))
 
 
