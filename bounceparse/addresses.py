@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
-# A local part of atoms or a quoted string, a domain of labels or an address literal. Deliberately wider than RFC 5321:
-# reports name addresses that no server would take, and that is why they bounced.
-_ATEXT = r"[^\s<>()\[\]\\,;:@\"\x00-\x1f]"
-_ADDRESS = re.compile(rf"(?:\"(?:[^\"\\\n]|\\.){{0,64}}\"|{_ATEXT}{{1,256}})@(?:\[[\w.:]+\]|[\w-]+(?:\.[\w-]+)*\.?)")
+# Deliberately wider than RFC 5321: reports name addresses that no server would take, and that is why they bounced.
+_LOCAL_STOP = re.compile(r"[\s<>()\[\]\\,;:@\"\x00-\x1f]")  # what ends an unquoted local part, read from the right
+_QUOTED_LOCAL = re.compile(r"\"(?:[^\"\\\n]|\\.){0,64}\"\Z")
+_DOMAIN = re.compile(r"\[[\w.:]{1,80}\]|[\w-]{1,63}(?:\.[\w-]{1,63}){0,30}\.?")
+_LOCAL_CAP = 256
 _PLAIN = re.compile(
     r"\s*(?:(?:rfc822|RFC822)\s*;\s*)?<?([\w.+=-]{1,128})@([A-Za-z0-9.-]{1,255}[A-Za-z0-9])>?\s*", re.ASCII
 )
@@ -34,8 +36,24 @@ _PLACEHOLDERS = frozenset(
 
 def find_addresses(text: str) -> list[str]:
     """The addresses that stand in running text, cleaned, in order, each once."""
-    found = (clean_address(match[0]) for match in _ADDRESS.finditer(text[:65_536]))
-    return list(dict.fromkeys(address for address in found if address))
+    return list(dict.fromkeys(cleaned for found in _scan(text[:65_536]) if (cleaned := clean_address(found))))
+
+
+def _scan(text: str) -> Iterator[str]:
+    """What looks like an address, from each @ outwards: linear, where a pattern over the text would not be."""
+    at = text.find("@")
+    while at >= 0:
+        left = text[max(0, at - _LOCAL_CAP) : at]
+        if left.endswith('"'):
+            quoted = _QUOTED_LOCAL.search(left[-70:])
+            local = quoted[0] if quoted else ""
+        else:
+            stop = _LOCAL_STOP.search(left[::-1])
+            local = left[len(left) - stop.start() :] if stop else left
+        domain = _DOMAIN.match(text, at + 1)
+        if local and domain:
+            yield f"{local}@{domain[0]}"
+        at = text.find("@", domain.end() if domain else at + 1)
 
 
 def clean_address(value: str | None) -> str | None:
@@ -48,6 +66,7 @@ def clean_address(value: str | None) -> str | None:
         return None
     if plain := _PLAIN.fullmatch(value):  # what nearly all fields hold
         return f"{plain[1]}@{plain[2].lower()}"
+    value = value[:2000]
     kind, semicolon, rest = value.partition(";")
     if semicolon and "@" not in kind and "<" not in kind:
         value = rest
@@ -57,11 +76,12 @@ def clean_address(value: str | None) -> str | None:
     if "<" in value:
         inner = value[value.rfind("<") + 1 :] if value.count("<") == 1 else value[value.find("<") + 1 :].lstrip("<")
         value = inner.partition(">")[0] or value.partition("<")[0]
-    elif "(" in value and (bare := _ADDRESS.search(value)):
-        value = bare[0]
+    elif "(" in value and (bare := next(_scan(value), None)):
+        value = bare
     value = value.strip().strip("'\"`<>,;").strip() if not value.startswith('"') else value.strip().strip("<>,;")
-    if value[:7].lower() == "mailto:":
-        value = value[7:]
+    for prefix in ("mailto:", "smtp:"):  # SMTP: is Exchange's address type
+        if value[: len(prefix)].lower() == prefix:
+            value = value[len(prefix) :]
     if value.startswith("@") and ":" in value:  # a source route: @relay.example:jan@example.pl
         value = value.rpartition(":")[2]
     if not value or len(value) > 1000:
@@ -70,10 +90,10 @@ def clean_address(value: str | None) -> str | None:
     if not at:
         return value if " " not in value else None
     if " " in value and not local.startswith('"'):
-        bare = _ADDRESS.search(value)
+        bare = next(_scan(value), None)
         if bare is None:
             return None
-        local, _, domain = bare[0].rpartition("@")
+        local, _, domain = bare.rpartition("@")
     if not local:
         return None
     return f"{local}@{domain.rstrip('.').lower()}"

@@ -63,7 +63,7 @@ def parse_fields(text: str) -> list[tuple[str, str]]:
     """
     fields: list[tuple[str, str]] = []
     for name, rest in _LOGICAL.findall(text):
-        value = rest.strip()
+        value = rest[:_VALUE_CAP].strip()
         if "\n" in value:
             value = collapse(value)
         if name:

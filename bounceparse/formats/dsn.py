@@ -187,7 +187,9 @@ def _read_recipient(block: dict[str, str], derived: bool) -> RecipientReport:
     final = clean_address(block.get("final-recipient")) or clean_address(block.get("x-actual-recipient"))
     kind, diagnostic = _diagnostic(block)
     remote = _host(block.get("remote-mta"))
-    supplement = None if diagnostic else _SUPPLEMENT.match(block.get("x-supplementary-info", ""))
+    supplement = (
+        None if diagnostic else _SUPPLEMENT.match(collapse(block.get("x-supplementary-info", ""))[:_DIAGNOSTIC_CAP])
+    )
     if supplement:
         kind, diagnostic = _split_type(supplement[3])
         remote = remote or supplement[1]
