@@ -117,9 +117,10 @@ class MailboxSection(Section):
 
 
 class PolicySection(Section):
-    """``[policy]``: how much proof a report needs before it changes an address's standing."""
+    """``[policy]``: how much proof a report needs before it acts, and how far a complaint reaches."""
 
     trust: Literal["auto", "require", "any"] = "auto"
+    complaint_stops_transactional: bool = False
 
 
 class RulesSection(Section):

@@ -25,6 +25,13 @@ class Session:
             self._settings = load_settings(self.config)
         return self._settings
 
+    @property
+    def database_name(self) -> str:
+        """The database's URL as it may be shown: without a password."""
+        from sqlalchemy import make_url
+
+        return make_url(self.settings.database.url).render_as_string(hide_password=True)
+
     def store(self) -> Store:
         """The database of the configuration, opened; raises ``ConfigError`` or ``StoreError``."""
         from bounceparse.db import Store
