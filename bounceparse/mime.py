@@ -75,6 +75,17 @@ def parse_fields(text: str) -> list[tuple[str, str]]:
     return fields
 
 
+_TYPES: dict[bytes, str] = {}
+
+
+def _media_type(raw: bytes) -> str:
+    """A media type in lower case; the few that occur are remembered, a hostile sender's many are not."""
+    name = raw.lower().decode("ascii")
+    if len(_TYPES) < 256:
+        _TYPES[raw] = name
+    return name
+
+
 def field_pattern(*names: str) -> re.Pattern[bytes]:
     """A pattern for :meth:`Entity.pick`: header fields of these lower-case names."""
     return re.compile(b"\n(" + b"|".join(re.escape(name.encode()) for name in names) + b"):")
@@ -100,7 +111,7 @@ class Entity:
         self, buffer: bytes, start: int, end: int, mail: Mail, depth: int, default: str = "text/plain"
     ) -> None:
         self.buffer, self.end, self.mail, self.depth = buffer, end, mail, depth
-        if buffer.startswith((b"From ", b">From "), start):  # an mbox line on top
+        if buffer.startswith((b"From ", b">From ", b'"From '), start):  # an mbox line on top
             line_end = buffer.find(b"\n", start, end)
             start = line_end + 1 if line_end >= 0 else end
         self.start = start
@@ -118,14 +129,10 @@ class Entity:
                 stop = start + limit
             self._head = b"\n" + buffer[start:stop].lower()
         self._params: dict[str, str] | None = None
-        self.content_type = self._read_type() or default
-
-    def _read_type(self) -> str | None:
-        raw = self.raw("content-type")
-        if raw is None:
-            return None
-        found = _TYPE.match(raw)
-        return found[1].lower().decode("ascii") if found else None
+        at = self._head.find(b"\ncontent-type:")
+        # the buffer has not the newline that _head begins with: hence 13, not 14
+        found = _TYPE.match(buffer, start + at + 13, end) if at >= 0 else None
+        self.content_type = (_TYPES.get(found[1]) or _media_type(found[1])) if found else default
 
     @property
     def params(self) -> dict[str, str]:
@@ -212,55 +219,61 @@ class Entity:
     def children(self) -> tuple[Entity, ...]:
         """The parts of a multipart, the message inside a ``message/rfc822``; empty for anything else."""
         if self._children is None:
-            self._children = tuple(self._cut())
+            kind = self.content_type
+            if not kind.startswith(("multipart/", "message/")):
+                self._children = ()
+            elif self.depth >= self.mail.limits.depth:
+                self.mail.note("too-deep")
+                self._children = ()
+            elif kind in ("message/rfc822", "message/global", "message/news"):
+                self._children = self._inner_message()
+            else:
+                self._children = tuple(self._cut_parts()) if kind.startswith("multipart/") else ()
         return self._children
 
-    def _cut(self) -> Iterator[Entity]:
-        kind = self.content_type
-        if not kind.startswith(("multipart/", "message/")):
-            return
-        if self.depth >= self.mail.limits.depth:
-            self.mail.note("too-deep")
-            return
-        if kind in ("message/rfc822", "message/global", "message/news"):
-            yield from self._inner_message()
-        elif kind.startswith("multipart/"):
-            yield from self._cut_parts()
-
-    def _inner_message(self) -> Iterator[Entity]:
+    def _inner_message(self) -> tuple[Entity, ...]:
         buffer, begin, end = self.buffer, self.body_at, self.end
-        if self.encoding in ("base64", "quoted-printable"):
+        if self.has("content-transfer-encoding") and self.encoding in ("base64", "quoted-printable"):
             buffer = self.payload()
             begin, end = 0, len(buffer)
         while begin < end and buffer[begin] in b"\n \t":
             begin += 1
         if begin < end and self.mail.count_part():
-            yield Entity(buffer, begin, end, self.mail, self.depth + 1)
+            return (Entity(buffer, begin, end, self.mail, self.depth + 1),)
+        return ()
 
-    def _cut_parts(self) -> Iterator[Entity]:
-        buffer, end = self.buffer, self.end
+    def _cut_parts(self) -> list[Entity]:
+        buffer, end, mail, depth = self.buffer, self.end, self.mail, self.depth + 1
         default = "message/rfc822" if self.content_type == "multipart/digest" else "text/plain"
-        delimiter = b"\n--" + self.params.get("boundary", "").encode("utf-8", "replace").rstrip()
-        at = buffer.find(delimiter, max(self.body_at - 1, 0), end) if len(delimiter) > 3 else -1
-        if at < 0:
-            guess = _BOUNDARY_GUESS.search(buffer, self.body_at, min(end, self.body_at + 16_384))
-            if guess is None:
-                return
-            self.mail.note("boundary-missing")
-            delimiter = b"\n--" + guess[1].rstrip()
-            at = guess.start() - 1
+        parts: list[Entity] = []
+        delimiter, at = self._first_delimiter()
+        size = len(delimiter)
         while at >= 0:
             line_end = buffer.find(b"\n", at + 1, end)
-            rest = buffer[at + len(delimiter) : line_end if line_end >= 0 else end]
+            rest = buffer[at + size : line_end if line_end >= 0 else end]
             if rest.startswith(b"--") or line_end < 0:
-                return
+                break
             following = buffer.find(delimiter, line_end, end)
-            if not rest.strip():  # else the boundary is only the beginning of a longer, inner one
-                if not self.mail.count_part():
-                    return
-                stop = following if following >= 0 else end
-                yield Entity(buffer, line_end + 1, max(stop, line_end + 1), self.mail, self.depth + 1, default)
+            if not rest or rest.isspace():  # else the boundary is only the beginning of a longer, inner one
+                if not mail.count_part():
+                    break
+                stop = following if following > line_end else (end if following < 0 else line_end + 1)
+                parts.append(Entity(buffer, line_end + 1, stop, mail, depth, default))
             at = following
+        return parts
+
+    def _first_delimiter(self) -> tuple[bytes, int]:
+        """The delimiter with the newline before it, and where it first stands; -1 where there is none."""
+        buffer, end = self.buffer, self.end
+        boundary = self.params.get("boundary", "").encode("utf-8", "replace").rstrip()
+        at = buffer.find(b"\n--" + boundary, max(self.body_at - 1, 0), end) if boundary else -1
+        if at >= 0:
+            return b"\n--" + boundary, at
+        guess = _BOUNDARY_GUESS.search(buffer, self.body_at, min(end, self.body_at + 16_384))
+        if guess is None:
+            return b"", -1
+        self.mail.note("boundary-missing")
+        return b"\n--" + guess[1].rstrip(), guess.start() - 1
 
     def walk(self, *, into_messages: bool = False) -> Iterator[Entity]:
         """This entity and the parts below it, depth first; into enclosed messages only when asked."""

@@ -55,7 +55,7 @@ def _status_parts(mail: Mail) -> Iterator[tuple[Entity, Entity]]:
             yield container, entity
         elif entity.content_type.startswith("multipart/"):
             stack.extend((entity, child) for child in reversed(entity.children))
-    if found:
+    if found or mail.has("list-unsubscribe"):  # a newsletter that explains bounces is none
         return
     for entity in mail.walk():  # a status part under another type
         if entity.content_type.startswith(("text/", "application/octet")) and _looks_like_status(entity):
@@ -83,7 +83,7 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
     cap = mail.limits.recipients
     if len(blocks) > cap:
         mail.note("too-many-recipients")
-    recipients = _merged(_read_recipient(block, derived) for block in blocks[:cap])
+    recipients = _merged((_place(block), _read_recipient(block, derived)) for block in blocks[:cap])
     if not recipients and not message_fields:
         mail.note("status-part-empty")
         return None
@@ -101,11 +101,17 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
     )
 
 
-def _merged(recipients: Iterable[RecipientReport]) -> tuple[RecipientReport, ...]:
+def _place(block: dict[str, str]) -> tuple[str | None, str | None]:
+    """Where an alias led to: what keeps two members of one alias apart when both stand under its name."""
+    actual = block.get("x-actual-recipient") or block.get("final-recipient")
+    return clean_address(actual), block.get("remote-mta")
+
+
+def _merged(recipients: Iterable[tuple[tuple[str | None, str | None], RecipientReport]]) -> tuple[RecipientReport, ...]:
     """One entry a recipient: a loop makes Sendmail name one many times. The final and the more telling one stays."""
-    kept: dict[tuple[str | None, str | None], RecipientReport] = {}
-    for entry in recipients:
-        key = (entry.recipient, entry.final_recipient)
+    kept: dict[tuple[str | None, ...], RecipientReport] = {}
+    for place, entry in recipients:
+        key = (entry.recipient, entry.final_recipient, *place)
         before = kept.get(key)
         if before is None or _weight(entry) > _weight(before):
             kept[key] = entry

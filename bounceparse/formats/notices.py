@@ -22,7 +22,7 @@ _CHALLENGE_SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _CHALLENGE_TEXT = re.compile(
-    r"(?:click|reply|follow|visit|answer)[^.]{0,120}(?:to (?:confirm|verify|authenticate|release|deliver)|so that your (?:message|e-?mail))"
+    r"(?:click|reply|follow|visit|answer)[^.]{0,120}(?:to (?:confirm|verify|authenticate|release|deliver)|so (?:that )?(?:your (?:message|e-?mail)|i can receive))"
     r"|(?:prove|confirm) (?:that )?you are (?:a )?(?:human|real person)|one[- ]time (?:confirmation|verification)|captcha",
     re.IGNORECASE,
 )
@@ -30,6 +30,10 @@ _ADDRESS_CHANGE = re.compile(
     r"^(?:re\s*:\s*)?(?:.{0,40}\b)?(?:my (?:new )?e-?mail address has changed|e-?mail address change|change of e-?mail address"
     r"|(?:my|our) new e-?mail address|new e-?mail address\b|zmiana adresu e-?mail|nowy adres e-?mail|neue e-?mail-adresse"
     r"|adress[aä]nderung|changement d['’]adresse|nouvelle adresse (?:e-?mail|mail)|cambio de (?:direcci[oó]n|correo))",
+    re.IGNORECASE,
+)
+_QUARANTINE_SUBJECT = re.compile(
+    r"^\s*(?:\[[^\]]{1,40}\]\s*)?(?:(?:e-?mail |spam )?quarantine (?:summary|digest|report|notification)|spam (?:summary|digest|quarantine))",
     re.IGNORECASE,
 )
 _DMARC_SUBJECT = re.compile(r"^\s*report[- ]domain:\s*\S+\s+submitter:", re.IGNORECASE)
@@ -41,7 +45,7 @@ def read_notice(mail: Mail) -> Challenge | Notice | None:
     sender = clean_address(mail.get("from"))
     if mail.params.get("report-type", "").lower() == "tlsrpt" or mail.has("tls-report-domain"):
         return Notice("other-report", mail.line("content-type") or "", "headers")
-    if _DMARC_SUBJECT.match(subject):
+    if _DMARC_SUBJECT.match(subject) or _QUARANTINE_SUBJECT.match(subject):
         return Notice("other-report", subject, "subject")
     if challenge := _challenge(mail, subject):
         part, matched = challenge

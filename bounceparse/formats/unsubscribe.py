@@ -1,7 +1,7 @@
 """Mail -> :class:`UnsubscribeRequest`: requests to be taken off a list (RFC 2369 mailto; what clients' buttons send).
 
 Declines anything that is not plainly a request: words count only when they are all that the subject (or, under an empty
-subject, the text above the quotation) says. Whether a request acts is decided by policy, not here.
+subject or in a reply, the text above the quotation) says. Whether a request acts is decided by policy, not here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ unsubscribe|unsubscribe me|please unsubscribe|please unsubscribe me|unsubscribe 
 opt out|opt-out|remove|remove me|please remove me|please remove|take me off|take me off your list|signoff|sign off|stop
 cancel subscription|cancel my subscription|no more emails|remove me from your list|remove me from this list|list-unsubscribe
 unsubscribe from list|unsubscribe from this list|unsubscribe from this mailing list|please take me off your list
-delete my address|remove my address|unsubscribe all|leave
+please remove me from your list|please remove me from this list|delete my address|remove my address|unsubscribe all|leave
 wypisz|wypisz mnie|wypisuje sie|wypisanie|prosze o wypisanie|prosze mnie wypisac|rezygnuje|rezygnacja|usun|usun mnie
 rezygnuje z subskrypcji|rezygnacja z subskrypcji|rezygnuje z newslettera|rezygnacja z newslettera|usuniecie
 prosze o usuniecie|prosze o usuniecie z listy|prosze usunac|nie chce otrzymywac|anuluj subskrypcje|wypisz mnie z listy
@@ -112,7 +112,7 @@ def _find(mail: Mail) -> tuple[str, str, str] | None:
         return "token", "subject", subject
     if _fold(subject) in _WORDS:
         return "subject", "subject", subject
-    if subject and not asked:
+    if subject and not asked and not mail.has("in-reply-to"):
         return None
     if mail.end - mail.body_at > 200_000:
         return None
