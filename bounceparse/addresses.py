@@ -36,6 +36,8 @@ _PLACEHOLDERS = frozenset(
 
 def find_addresses(text: str) -> list[str]:
     """The addresses that stand in running text, cleaned, in order, each once."""
+    if text.count("@") == 1 and (single := clean_address(text)) and "@" in single:
+        return [single]
     return list(dict.fromkeys(cleaned for found in _scan(text[:65_536]) if (cleaned := clean_address(found))))
 
 
@@ -66,24 +68,7 @@ def clean_address(value: str | None) -> str | None:
         return None
     if plain := _PLAIN.fullmatch(value):  # what nearly all fields hold
         return f"{plain[1]}@{plain[2].lower()}"
-    value = value[:2000]
-    kind, semicolon, rest = value.partition(";")
-    if semicolon and "@" not in kind and "<" not in kind:
-        value = rest
-        if kind.strip().lower() == "utf-8" and "\\x{" in value:
-            value = _UNITEXT.sub(_unescape, value)
-    value = value.strip()
-    if "<" in value:
-        inner = value[value.rfind("<") + 1 :] if value.count("<") == 1 else value[value.find("<") + 1 :].lstrip("<")
-        value = inner.partition(">")[0] or value.partition("<")[0]
-    elif "(" in value and (bare := next(_scan(value), None)):
-        value = bare
-    value = value.strip().strip("'\"`<>,;").strip() if not value.startswith('"') else value.strip().strip("<>,;")
-    for prefix in ("mailto:", "smtp:"):  # SMTP: is Exchange's address type
-        if value[: len(prefix)].lower() == prefix:
-            value = value[len(prefix) :]
-    if value.startswith("@") and ":" in value:  # a source route: @relay.example:jan@example.pl
-        value = value.rpartition(":")[2]
+    value = _unwrap(_untype(value[:2000]))
     if not value or len(value) > 1000:
         return None
     local, at, domain = value.rpartition("@")
@@ -94,9 +79,32 @@ def clean_address(value: str | None) -> str | None:
         if bare is None:
             return None
         local, _, domain = bare.rpartition("@")
-    if not local:
-        return None
-    return f"{local}@{domain.rstrip('.').lower()}"
+    return f"{local}@{domain.rstrip('.').lower()}" if local else None
+
+
+def _untype(value: str) -> str:
+    """``value`` without an address type in front of it, RFC 6533's escapes undone."""
+    kind, semicolon, rest = value.partition(";")
+    if not semicolon or "@" in kind or "<" in kind:
+        return value
+    return _UNITEXT.sub(_unescape, rest) if kind.strip().lower() == "utf-8" and "\\x{" in rest else rest
+
+
+def _unwrap(value: str) -> str:
+    """What stands inside angle brackets, quotes, a comment's neighbourhood, a scheme or a source route."""
+    value = value.strip()
+    if "<" in value:
+        inner = value[value.rfind("<") + 1 :] if value.count("<") == 1 else value[value.find("<") + 1 :].lstrip("<")
+        value = inner.partition(">")[0] or value.partition("<")[0]
+    elif "(" in value and (bare := next(_scan(value), None)):
+        value = bare
+    value = value.strip().strip("<>,;") if value.startswith('"') else value.strip().strip("'\"`<>,;").strip()
+    for prefix in ("mailto:", "smtp:"):  # SMTP: is Exchange's address type
+        if value[: len(prefix)].lower() == prefix:
+            value = value[len(prefix) :]
+    if value.startswith("@") and ":" in value:  # a source route: @relay.example:jan@example.pl
+        value = value.rpartition(":")[2]
+    return value
 
 
 def _unescape(found: re.Match[str]) -> str:
