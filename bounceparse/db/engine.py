@@ -6,21 +6,23 @@ deadlock on ledger rows, and ``seq`` grows in the order of commits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from bounceparse.errors import BounceparseError, SchemaError, StoreError
 
+T = TypeVar("T")
 _BUSY_SECONDS = 30
 UPGRADE = "run `bounceparse db upgrade`"
 # Dead peers are noticed within two minutes, so that a pulled cable frees what the connection held.
-_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 15, "keepalives_count": 4}
+KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 15, "keepalives_count": 4}
 # PostgreSQL's classes for what a person must put right: login refused, no such database, no such role, no privilege.
 _PERMANENT = ("28", "3D", "42501")
 
@@ -41,7 +43,7 @@ class Database:
                 raise SchemaError(f"there is no database at {self.path}: {UPGRADE}")
             self.engine = _sqlite_engine(self.url)
         else:
-            self.engine = sa.create_engine(self.url, connect_args=_KEEPALIVE, pool_pre_ping=True)
+            self.engine = sa.create_engine(self.url, connect_args=KEEPALIVE, pool_pre_ping=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -152,3 +154,16 @@ def _sqlstate(error: exc.DBAPIError) -> str | None:
 def _words(error: exc.DBAPIError) -> str:
     """The driver's own words on one line."""
     return " ".join(str(error.orig).split())
+
+
+def chunks(values: Sequence[T], size: int = 1000) -> Iterator[Sequence[T]]:
+    """``values`` in pieces that fit a statement's IN list."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+    """Insert the rows whose keys are not there yet, as one statement; return how many that were."""
+    if not rows:
+        return 0
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return connection.execute(insert(table).on_conflict_do_nothing(), rows).rowcount

@@ -103,6 +103,7 @@ def outcome_row(new: NewOutcome, found: Match, seq: int, now: datetime) -> dict[
         "classified_status": outcome.status,
         "reason": outcome.reason,
         "fault": outcome.fault,
+        "reported_recipient": outcome.recipient,
         "original_recipient": outcome.original_recipient,
         "final_recipient": outcome.final_recipient,
         "message_id": outcome.message_id,

@@ -109,7 +109,8 @@ class MessageRow(_Table, table=True):
 class OutcomeRow(_Table, table=True):
     """One outcome, with what it was matched to.
 
-    ``seq`` grows in the order of commits and is renewed when a row changes, so "all since my last seq" misses nothing.
+    ``recipient`` is the ledger's spelling where it was matched, ``reported_recipient`` the report's. ``seq``
+    grows in the order of commits and is renewed when a row changes, so "all since my last seq" misses nothing.
     ``status`` is ``classified_status`` but for a forwarded failure, which is at most a softbounce. ``address_key`` is
     the key of the address it counts for: the ledger's, else the report's. ``event_at`` is ``occurred_at`` or, where
     that is missing or lies ahead, ``recorded_at``. ``is_copy`` marks an event that another route has reported already.
@@ -136,6 +137,7 @@ class OutcomeRow(_Table, table=True):
     reason: str = _text()
     fault: str | None = _text(null=True)
     recipient: str | None = _text(null=True)
+    reported_recipient: str | None = _text(null=True)
     original_recipient: str | None = _text(null=True)
     final_recipient: str | None = _text(null=True)
     message_id: str | None = _text(null=True)
@@ -190,8 +192,8 @@ class SentRow(_Table, table=True):
         sa.UniqueConstraint("message_key", "recipient_key", name="uq_bounceparse_sent_message"),
         sa.Index("ix_bounceparse_sent_recipient_key", "recipient_key"),
         sa.Index("ix_bounceparse_sent_domain_key", "domain_key", "sent_at"),
-        _some("ix_bounceparse_sent_provider_key", "provider_key", where="provider_key IS NOT NULL"),
-        _some("ix_bounceparse_sent_envelope_id", "envelope_id", where="envelope_id IS NOT NULL"),
+        _some("ix_bounceparse_sent_provider_key", "provider_key", "recipient_key", where="provider_key IS NOT NULL"),
+        _some("ix_bounceparse_sent_envelope_id", "envelope_id", "recipient_key", where="envelope_id IS NOT NULL"),
         _some("ix_bounceparse_sent_customer", "customer", where="customer IS NOT NULL"),
     )
     id: int | None = _id()

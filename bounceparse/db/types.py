@@ -16,22 +16,25 @@ BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """A primary key of 64 bits. SQLite numbers rows by itself only where the type says INTEGER."""
 
 
+def storable(text: str) -> str:
+    """``text`` as a database can hold it: plain ``str``, NUL and lone surrogates replaced by U+FFFD."""
+    if type(text) is not str:
+        text = str.__str__(text)
+    return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
+
+
 class Text(TypeDecorator[str]):
     """Text without a length.
 
-    The one place where NUL (PostgreSQL refuses it) and lone surrogates (no UTF-8 has them) become U+FFFD, and where
-    the members of closed lists become plain text.
+    All text passes :func:`storable`: PostgreSQL refuses NUL, no UTF-8 has lone surrogates, and the members of closed
+    lists become plain text.
     """
 
     impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        if type(value) is not str:
-            value = str.__str__(value)
-        return value if value.isascii() and "\x00" not in value else _UNSTORABLE.sub("\ufffd", value)
+        return None if value is None else storable(value)
 
 
 class Utc(TypeDecorator[datetime]):

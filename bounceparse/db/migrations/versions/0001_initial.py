@@ -95,6 +95,7 @@ def _create_outcomes() -> None:
         sa.Column("reason", Text(), nullable=False),
         sa.Column("fault", Text(), nullable=True),
         sa.Column("recipient", Text(), nullable=True),
+        sa.Column("reported_recipient", Text(), nullable=True),
         sa.Column("original_recipient", Text(), nullable=True),
         sa.Column("final_recipient", Text(), nullable=True),
         sa.Column("message_id", Text(), nullable=True),
@@ -192,6 +193,7 @@ def _create_sent() -> None:
         sa.Column("message_key", Text(), nullable=False),
         sa.Column("recipient", Text(), nullable=False),
         sa.Column("recipient_key", Text(), nullable=False),
+        sa.Column("domain_key", Text(), nullable=False),
         sa.Column("provider_id", Text(), nullable=True),
         sa.Column("provider_key", Text(), nullable=True),
         sa.Column("envelope_id", Text(), nullable=True),
@@ -218,10 +220,11 @@ def _create_sent() -> None:
         sqlite_where=sa.text("customer IS NOT NULL"),
         postgresql_where=sa.text("customer IS NOT NULL"),
     )
+    op.create_index("ix_bounceparse_sent_domain_key", "bounceparse_sent", ["domain_key", "sent_at"], unique=False)
     op.create_index(
         "ix_bounceparse_sent_envelope_id",
         "bounceparse_sent",
-        ["envelope_id"],
+        ["envelope_id", "recipient_key"],
         unique=False,
         sqlite_where=sa.text("envelope_id IS NOT NULL"),
         postgresql_where=sa.text("envelope_id IS NOT NULL"),
@@ -229,7 +232,7 @@ def _create_sent() -> None:
     op.create_index(
         "ix_bounceparse_sent_provider_key",
         "bounceparse_sent",
-        ["provider_key"],
+        ["provider_key", "recipient_key"],
         unique=False,
         sqlite_where=sa.text("provider_key IS NOT NULL"),
         postgresql_where=sa.text("provider_key IS NOT NULL"),

@@ -1,0 +1,331 @@
+"""The ledger: what was sent, rows in, answers to matching out, and the delivery status of each row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bounceparse.addresses import address_key
+from bounceparse.clues import Key, message_key
+from bounceparse.db.engine import chunks, insert_new
+from bounceparse.db.tables import outcomes, sent, state, streams
+from bounceparse.db.types import storable
+from bounceparse.errors import ConfigError
+from bounceparse.match import Found, Lookup, Sent
+from bounceparse.outcomes import Status
+
+RANK: Mapping[str, int] = {
+    Status.INJECTED: 0,
+    Status.DEFERRED: 1,
+    Status.OK: 2,
+    Status.SOFTBOUNCE: 3,
+    Status.SPAMBOUNCE: 4,
+    Status.HARDBOUNCE: 5,
+}
+"""A sent row's status only moves up, so the order in which reports arrive does not matter."""
+
+_CATEGORIES = ("marketing", "transactional")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentMessage:
+    """One message to one recipient, as the sender tells it: the columns of ``sent import``.
+
+    Attributes:
+        message_id, recipient: together they name the row.
+        provider_id: the id that a relay or provider gave the message, where it rewrites Message-IDs.
+        envelope_id: the ENVID given to the mail server (RFC 3461 section 4.4).
+        stream, sender, category: what it was sent by; ``category`` is ``marketing`` (default) or ``transactional``.
+        customer: the sender's own id of the person.
+        sent_at: when (aware).
+        status, reason, status_at: ``injected``, or what the mail server's log tells.
+    """
+
+    message_id: str
+    recipient: str
+    provider_id: str | None = None
+    envelope_id: str | None = None
+    from_address: str | None = None
+    subject: str | None = None
+    stream: str | None = None
+    sender: str | None = None
+    category: str | None = None
+    list_id: str | None = None
+    customer: str | None = None
+    sent_at: datetime | None = None
+    status: str = Status.INJECTED.value
+    reason: str | None = None
+    status_at: datetime | None = None
+
+
+COLUMNS = tuple(f.name for f in fields(SentMessage))
+_TIMES = ("sent_at", "status_at")
+_LATER = (
+    "provider_id",
+    "provider_key",
+    "envelope_id",
+    "from_address",
+    "subject",
+    "stream",
+    "list_id",
+    "customer",
+    "sent_at",
+)
+
+
+def parse_sent(row: Mapping[str, Any]) -> SentMessage:
+    """A row of text (CSV, JSON lines) as :class:`SentMessage`; empty values are None.
+
+    Times are ISO 8601; one without an offset is UTC. Raises ``ConfigError`` that names the column and what it takes.
+    """
+    unknown = [name for name in row if name not in COLUMNS]
+    if unknown:
+        raise ConfigError(f"unknown column {unknown[0]!r}; the ledger has: {', '.join(COLUMNS)}")
+    values = {name: value for name, value in row.items() if value not in (None, "")}
+    for name in ("message_id", "recipient"):
+        if not isinstance(values.get(name), str):
+            raise ConfigError(f"a row of the ledger needs {name}")
+    for name in _TIMES:
+        if isinstance(values.get(name), str):
+            values[name] = _parse_time(name, values[name])
+    if values.get("status", Status.INJECTED) not in RANK:
+        raise ConfigError(f"status {values['status']!r} is none of: {', '.join(RANK)}")
+    if values.get("category", _CATEGORIES[0]) not in _CATEGORIES:
+        raise ConfigError(f"category {values['category']!r} is none of: {', '.join(_CATEGORIES)}")
+    return SentMessage(**values)
+
+
+def _parse_time(name: str, text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{name} {text!r} is not a time like 2026-01-02T10:00:00+01:00") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def add_sent(connection: Connection, batch: Sequence[SentMessage], now: datetime) -> tuple[int, set[str]]:
+    """Write rows that are new, complete those that are known, move statuses; also their streams.
+
+    Returns how many were new and the keys under which outcomes may now be matched.
+    """
+    rows = [_row(one, now) for one in batch]
+    new = insert_new(connection, sent, rows)
+    if new < len(rows):
+        connection.execute(_COMPLETE, [{f"b_{name}": row[name] for name in _COMPLETED} for row in rows])
+    told = [row for row in rows if row["status"] != Status.INJECTED]
+    if told:
+        connection.execute(_MOVE_BY_KEY, [_move(row) for row in told])
+    _add_streams(connection, batch)
+    connection.execute(sa.update(state).where(state.c.name == "ledger").values(value=state.c.value + 1))
+    keys = {row["message_key"] for row in rows}
+    return new, keys.union(row["provider_key"] for row in rows if row["provider_key"])
+
+
+def _row(one: SentMessage, now: datetime) -> dict[str, Any]:
+    recipient_key = address_key(one.recipient)
+    status_at = one.status_at
+    if status_at is None and one.status != Status.INJECTED:
+        status_at = one.sent_at or now
+    return {
+        "message_id": one.message_id.strip().strip("<>"),
+        "message_key": storable(message_key(one.message_id) or one.message_id),
+        "recipient": one.recipient,
+        "recipient_key": storable(recipient_key),
+        "domain_key": recipient_key.rpartition("@")[2],
+        "provider_id": one.provider_id,
+        "provider_key": message_key(one.provider_id),
+        "envelope_id": one.envelope_id,
+        "from_address": one.from_address,
+        "subject": one.subject,
+        "stream": one.stream,
+        "list_id": one.list_id,
+        "customer": one.customer,
+        "sent_at": one.sent_at or now,
+        "status": one.status,
+        "reason": one.reason,
+        "status_at": status_at,
+    }
+
+
+def _add_streams(connection: Connection, batch: Sequence[SentMessage]) -> None:
+    """A stream is known from its first row on; a later row that tells sender or category corrects it."""
+    named = {one.stream: one for one in batch if one.stream}
+    if not named:
+        return
+    rows = [
+        {"name": name, "sender": one.sender or "", "category": one.category or _CATEGORIES[0]}
+        for name, one in named.items()
+    ]
+    insert_new(connection, streams, rows)
+    for name, one in named.items():
+        told = {key: value for key, value in (("sender", one.sender), ("category", one.category)) if value}
+        if told:
+            connection.execute(sa.update(streams).where(streams.c.name == name).values(**told))
+
+
+_COMPLETED = ("message_key", "recipient_key", *_LATER)
+_COMPLETE = (
+    sa.update(sent)
+    .where(sent.c.message_key == sa.bindparam("b_message_key"), sent.c.recipient_key == sa.bindparam("b_recipient_key"))
+    .values(
+        {name: sa.func.coalesce(sent.c[name], sa.bindparam(f"b_{name}", type_=sent.c[name].type)) for name in _LATER}
+    )
+)
+_RANK = sa.case(RANK, value=sent.c.status, else_=0)
+_HIGHER = sa.or_(
+    sa.bindparam("b_rank") > _RANK,
+    sa.and_(
+        sa.bindparam("b_rank") == _RANK,
+        sa.func.coalesce(sent.c.status_at < sa.bindparam("b_at", type_=sent.c.status_at.type), sa.true()),
+    ),
+)
+_MOVE = (
+    sa.update(sent)
+    .where(_HIGHER)
+    .values(
+        status=sa.bindparam("b_status"),
+        reason=sa.bindparam("b_reason"),
+        status_at=sa.bindparam("b_at", type_=sent.c.status_at.type),
+        presumed=sa.false(),
+    )
+)
+_MOVE_BY_KEY = _MOVE.where(
+    sent.c.message_key == sa.bindparam("b_message_key"), sent.c.recipient_key == sa.bindparam("b_recipient_key")
+)
+_MOVE_BY_ID = _MOVE.where(sent.c.id == sa.bindparam("b_id"))
+
+
+def _move(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "b_message_key": row["message_key"],
+        "b_recipient_key": row["recipient_key"],
+        "b_rank": RANK[row["status"]],
+        "b_status": row["status"],
+        "b_reason": row["reason"],
+        "b_at": row["status_at"],
+    }
+
+
+def move_statuses(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Tell the ledger what matched outcome rows say: delivery status by rank, complaint and unsubscribe beside it."""
+    moves, complaints, unsubscribes = [], [], []
+    for row in rows:
+        sent_id, status = row["sent_id"], row["status"]
+        if sent_id is None:
+            continue
+        told = {"b_id": sent_id, "b_at": row["event_at"]}
+        if status in RANK:
+            moves.append({**told, "b_rank": RANK[status], "b_status": status, "b_reason": row["reason"]})
+        elif status == Status.COMPLAINT:
+            complaints.append(told)
+        elif status == Status.UNSUBSCRIBE:
+            unsubscribes.append(told)
+    for statement, parameters in (
+        (_MOVE_BY_ID, moves),
+        (_first_time("complained_at"), complaints),
+        (_first_time("unsubscribed_at"), unsubscribes),
+    ):
+        if parameters:
+            connection.execute(statement, parameters)
+
+
+def restore_statuses(connection: Connection, sent_ids: Sequence[int]) -> None:
+    """Tell anew the status of rows that an outcome was taken from: a forward that a later row explains better."""
+    for part in chunks(sent_ids):
+        wanted = sent.c.id.in_(part)
+        connection.execute(sa.update(sent).where(wanted).values(status=Status.INJECTED, reason=None, status_at=None))
+        told = [outcomes.c[name] for name in ("sent_id", "status", "reason", "event_at")]
+        rows = connection.execute(sa.select(*told).where(outcomes.c.sent_id.in_(part))).mappings().all()
+        move_statuses(connection, [dict(row) for row in rows])
+
+
+def _first_time(name: str) -> sa.Update:
+    """Keep the earliest time in a column."""
+    column = sent.c[name]
+    at = sa.bindparam("b_at", type_=column.type)
+    return (
+        sa.update(sent)
+        .where(sent.c.id == sa.bindparam("b_id"), sa.func.coalesce(column > at, sa.true()))
+        .values({name: at})
+    )
+
+
+_ROW = [sent.c[name] for name in Sent._fields]
+_COLUMN_OF = {Key.MESSAGE_ID: sent.c.message_key, Key.ENVELOPE_ID: sent.c.envelope_id}
+
+
+class Ledger:
+    """Answers :class:`bounceparse.match.SentMail` with a few statements a batch, however many rows share an id."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, lookups: Iterable[Lookup]) -> Mapping[Lookup, Found]:
+        """The answer to each lookup that the ledger knows."""
+        open_: dict[Key, list[Lookup]] = {}
+        for lookup in lookups:
+            open_.setdefault(lookup.key, []).append(lookup)
+        found: dict[Lookup, Found] = {}
+        for key, group in open_.items():
+            found.update(self._find_by(_COLUMN_OF[key], {one: storable(one.value) for one in group}))
+        rest = {one: storable(one.value) for one in open_.get(Key.MESSAGE_ID, ()) if one not in found}
+        if rest:  # a relay may have put its own id in the place of ours, whole or as the left side
+            found.update(self._find_by(sent.c.provider_key, rest))
+            lefts = {one: value.rpartition("@")[0] for one, value in rest.items() if one not in found and "@" in value}
+            found.update(self._find_by(sent.c.provider_key, lefts))
+        return found
+
+    def _find_by(self, column: sa.Column[Any], values: Mapping[Lookup, str]) -> Iterator[tuple[Lookup, Found]]:
+        bounds = self._bounds(column, sorted(set(values.values())))
+        if not bounds:
+            return
+        single = {first for first, last in bounds.values() if first == last}
+        pairs = {
+            (value, recipient)
+            for lookup, value in values.items()
+            if value in bounds and bounds[value][0] not in single
+            for recipient in lookup.recipients
+        }
+        rows = {row.id: row for row in self._rows(sent.c.id, sorted(single))}
+        shared = {
+            (row[-1], row.recipient_key): row
+            for row in self._rows(sa.tuple_(column, sent.c.recipient_key), sorted(pairs), column)
+        }
+        for lookup, value in values.items():
+            if value not in bounds:
+                continue
+            first = bounds[value][0]
+            if first in single:
+                yield lookup, Found((_sent(rows[first]),), shared=False)
+            else:
+                known = [shared[value, one] for one in lookup.recipients if (value, one) in shared]
+                yield lookup, Found(tuple(_sent(row) for row in known), shared=True)
+
+    def _bounds(self, column: sa.Column[Any], values: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """By value, the ids of its first and last row: two index seeks each, though a campaign has a million rows."""
+        if not values:
+            return {}
+        if self._connection.dialect.name == "sqlite":
+            wanted, given = "json_each(:given)", json.dumps(values)
+        else:
+            wanted, given = "unnest(CAST(:given AS TEXT[])) AS w(value)", values  # type: ignore[assignment]
+        edge = f"SELECT s.id FROM bounceparse_sent s WHERE s.{column.name} = value ORDER BY s.recipient_key"  # noqa: S608
+        query = f"SELECT value, ({edge} LIMIT 1), ({edge} DESC LIMIT 1) FROM {wanted}"  # noqa: S608
+        rows = self._connection.execute(sa.text(query), {"given": given})
+        return {row[0]: (row[1], row[2]) for row in rows if row[1] is not None}
+
+    def _rows(
+        self, column: sa.ColumnElement[Any], values: Sequence[Any], *extra: sa.Column[Any]
+    ) -> Iterator[sa.Row[Any]]:
+        for part in chunks(values):
+            yield from self._connection.execute(sa.select(*_ROW, *extra).where(column.in_(part)))
+
+
+def _sent(row: sa.Row[Any]) -> Sent:
+    return Sent(*row[: len(_ROW)])

@@ -1,0 +1,173 @@
+"""Questions about what is recorded: outcomes, rates, a customer's card, held messages, suppressions."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bounceparse.addresses import address_key
+from bounceparse.db.rows import RecordedOutcome, recorded_outcome
+from bounceparse.db.standings import Standing, active, standing_of
+from bounceparse.db.tables import messages, outcomes, sent, standing
+from bounceparse.policy import Suppression
+
+PAGE = 1000
+GROUPS: Mapping[str, sa.ColumnElement[Any]] = {
+    "stream": outcomes.c.stream,
+    "domain": outcomes.c.domain_key,
+    "provider": outcomes.c.provider,
+    "reason": outcomes.c.reason,
+    "status": outcomes.c.status,
+    "mailbox": outcomes.c.mailbox,
+}
+"""What ``stats`` can group by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """One line of ``stats``: how many outcomes of each status a group has. ``group`` is None where nothing is known."""
+
+    group: str | None
+    statuses: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """All outcomes of the group."""
+        return sum(self.statuses.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SentStatus:
+    """A row of the ledger as a card shows it."""
+
+    message_id: str
+    recipient: str
+    subject: str | None
+    stream: str | None
+    sent_at: datetime | None
+    status: str
+    reason: str | None
+    status_at: datetime | None
+    complained_at: datetime | None
+    unsubscribed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerCard:
+    """All that is known of a customer: the addresses with their standing, the latest mail and what became of it."""
+
+    customer: str
+    addresses: tuple[Standing, ...]
+    sent: tuple[SentStatus, ...]
+    outcomes: tuple[RecordedOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMessage:
+    """A message that could not be read, with its bytes."""
+
+    id: int
+    account: str
+    folder: str
+    uid: int
+    error: str
+    recorded_at: datetime
+    raw: bytes
+
+
+def outcome_pages(
+    connection: Connection, conditions: list[sa.ColumnElement[bool]], after: int, *, copies: bool
+) -> list[RecordedOutcome]:
+    """Up to :data:`PAGE` outcomes with an id above ``after``, oldest first."""
+    query = sa.select(outcomes).where(outcomes.c.id > after, *conditions).order_by(outcomes.c.id).limit(PAGE)
+    if not copies:
+        query = query.where(~outcomes.c.is_copy)
+    return [recorded_outcome(row) for row in connection.execute(query)]
+
+
+def outcome_conditions(
+    *,
+    since: datetime | None,
+    status: str | None,
+    address: str | None,
+    customer: str | None,
+    mailbox: str | None,
+) -> list[sa.ColumnElement[bool]]:
+    """The conditions for outcomes recorded at or after ``since``, with these values."""
+    given: list[tuple[Any, sa.ColumnElement[bool]]] = [
+        (since, outcomes.c.recorded_at >= since),
+        (status, outcomes.c.status == status),
+        (address, outcomes.c.address_key == (address_key(address) if address else None)),
+        (customer, outcomes.c.customer == customer),
+        (mailbox, outcomes.c.mailbox == mailbox),
+    ]
+    return [condition for value, condition in given if value is not None]
+
+
+def stats(connection: Connection, by: str, since: datetime | None) -> list[Stats]:
+    """Outcomes counted by group and status, copies left out, the largest group first."""
+    group = GROUPS[by]
+    query = sa.select(group, outcomes.c.status, sa.func.count()).where(~outcomes.c.is_copy)
+    if since is not None:
+        query = query.where(outcomes.c.event_at >= since)
+    counted: dict[str | None, dict[str, int]] = {}
+    for name, status, count in connection.execute(query.group_by(group, outcomes.c.status)):
+        counted.setdefault(name, {})[status] = count
+    lines = [Stats(name, statuses) for name, statuses in counted.items()]
+    return sorted(lines, key=lambda line: (-line.total, line.group or ""))
+
+
+def customer_card(connection: Connection, customer: str, now: datetime, latest: int = 20) -> CustomerCard:
+    """The card of a customer, with the ``latest`` messages and outcomes, newest first."""
+    columns = [sent.c[name] for name in SentStatus.__dataclass_fields__]
+    theirs = sent.c.customer == customer
+    rows = connection.execute(sa.select(*columns).where(theirs).order_by(sent.c.sent_at.desc()).limit(latest)).all()
+    last = sa.func.max(sent.c.sent_at)
+    keys = connection.execute(
+        sa.select(sa.func.max(sent.c.recipient)).where(theirs).group_by(sent.c.recipient_key).order_by(last.desc())
+    ).scalars()
+    return CustomerCard(
+        customer,
+        addresses=tuple(standing_of(connection, address, None, now) for address in keys.all()),
+        sent=tuple(SentStatus(*row) for row in rows),
+        outcomes=latest_outcomes(connection, outcomes.c.customer == customer, latest),
+    )
+
+
+def latest_outcomes(
+    connection: Connection, condition: sa.ColumnElement[bool], latest: int
+) -> tuple[RecordedOutcome, ...]:
+    """The ``latest`` outcomes for which ``condition`` holds, newest first."""
+    query = sa.select(outcomes).where(condition, ~outcomes.c.is_copy).order_by(outcomes.c.event_at.desc()).limit(latest)
+    return tuple(recorded_outcome(row) for row in connection.execute(query))
+
+
+def held_messages(connection: Connection, after: int) -> list[HeldMessage]:
+    """Up to 100 messages that could not be read, with an id above ``after``, oldest first."""
+    held = messages.c.error.is_not(None) & (messages.c.id > after)
+    return [
+        HeldMessage(
+            row.id,
+            row.account,
+            row.folder,
+            row.uid,
+            row.error,
+            row.recorded_at,
+            zlib.decompress(row.raw) if row.raw else b"",
+        )
+        for row in connection.execute(sa.select(messages).where(held).order_by(messages.c.id).limit(100))
+    ]
+
+
+def suppressions(connection: Connection, now: datetime, after: int) -> list[tuple[int, Suppression]]:
+    """Up to :data:`PAGE` suppressions that stand now, with their ids, above the id ``after``."""
+    columns = [standing.c[name] for name in Suppression.__dataclass_fields__]
+    query = sa.select(standing.c.id, *columns).where(active(now), standing.c.id > after)
+    rows = connection.execute(query.order_by(standing.c.id).limit(PAGE)).all()
+    return [(row.id, Suppression(*tuple(row)[1:])) for row in rows]

@@ -1,0 +1,260 @@
+"""Read messages -> rows, in one transaction: messages, outcomes matched to the ledger, sent statuses, standing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bounceparse.clues import ladder
+from bounceparse.db.engine import chunks, insert_new
+from bounceparse.db.ledger import Ledger, move_statuses, restore_statuses
+from bounceparse.db.rows import NewOutcome, event_key, matched_columns, new_outcomes, outcome_row
+from bounceparse.db.standings import judge, measure_coverage, proven_mailboxes, update_standing
+from bounceparse.db.tables import UNSETTLED, messages, outcomes, state
+from bounceparse.ingest import ReadMessage, Recorded
+from bounceparse.match import match
+from bounceparse.outcomes import Status
+from bounceparse.policy import Policy
+
+REMATCH_WINDOW = timedelta(days=14)
+"""How long an outcome without a match waits for its ledger row; a delivery report is backscatter after that."""
+
+
+def record_messages(
+    connection: Connection, batch: Sequence[ReadMessage], policy: Policy, now: datetime, *, keep_raw: bool
+) -> Recorded:
+    """Write a batch. What is recorded already, here or from another mailbox, is not written again."""
+    written = insert_new(connection, messages, [_message_row(one, now, keep_raw) for one in batch])
+    every = {new.key: new for one in batch for new in new_outcomes(one)}
+    known = _known_keys(connection, list(every))
+    fresh = [new for new in every.values() if new.key not in known]
+    if fresh:
+        rows = _outcome_rows(connection, fresh, now)
+        connection.execute(sa.insert(outcomes), rows)
+        move_statuses(connection, rows)
+        update_standing(connection, rows, policy, now)
+    return Recorded(written, sum(len(one.outcomes) for one in batch), len(fresh))
+
+
+def _message_row(one: ReadMessage, now: datetime, keep_raw: bool) -> dict[str, Any]:
+    """A held message keeps its bytes: it is to be read again when the reader's fault is mended."""
+    keep = one.raw and (keep_raw or one.error is not None)
+    return {
+        "account": one.place.account,
+        "folder": one.place.folder,
+        "uidvalidity": one.place.uidvalidity,
+        "uid": one.place.uid,
+        "key": one.key,
+        "size": one.size,
+        "kind": one.report.kind,
+        "dialect": one.report.dialect,
+        "defects": " ".join(one.report.defects),
+        "from_address": one.report.from_address,
+        "subject": one.report.subject,
+        "error": one.error,
+        "raw": zlib.compress(one.raw) if keep else None,
+        "recorded_at": now,
+    }
+
+
+def _known_keys(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
+    return {
+        bytes(key)
+        for part in chunks(keys)
+        for key in connection.execute(sa.select(outcomes.c.key).where(outcomes.c.key.in_(part))).scalars()
+    }
+
+
+def _outcome_rows(connection: Connection, fresh: Sequence[NewOutcome], now: datetime) -> list[dict[str, Any]]:
+    matches = match([new.clues for new in fresh], Ledger(connection))
+    first = _take_numbers(connection, len(fresh))
+    rows = [
+        outcome_row(new, found, first + place, now)
+        for place, (new, found) in enumerate(zip(fresh, matches, strict=True))
+    ]
+    _mark_copies(connection, rows)
+    return rows
+
+
+def _take_numbers(connection: Connection, count: int) -> int:
+    """The first of ``count`` new numbers of ``seq``."""
+    taken = sa.update(state).where(state.c.name == "seq").values(value=state.c.value + count).returning(state.c.value)
+    return int(connection.execute(taken).scalar_one()) - count + 1
+
+
+def _mark_copies(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
+    """Mark events that another route has reported: the first row stands for all."""
+    keyed = [(key, row) for row in rows if (key := event_key(row)) is not None]
+    seen: set[bytes] = set()
+    for part in chunks([key for key, _ in keyed]):
+        query = sa.select(outcomes.c.event_key).where(outcomes.c.event_key.in_(part), ~outcomes.c.is_copy)
+        seen.update(bytes(key) for key in connection.execute(query).scalars() if key is not None)
+    for key, row in keyed:
+        row["event_key"] = key
+        row["is_copy"] = key in seen
+        seen.add(key)
+
+
+_UNSETTLED = [
+    outcomes.c[name]
+    for name in [
+        "id",
+        "classified_status",
+        "reported_recipient",
+        "original_recipient",
+        "final_recipient",
+        "message_key",
+        "message_id_from",
+        "envelope_id",
+        "list_id",
+        "from_domain",
+        "reporting_mta",
+        "remote_mta",
+        "event_at",
+        "reason",
+        "trust",
+        "sent_id",
+        "address_key",
+        "domain_key",
+        "mailbox",
+        "smtp_code",
+        "enhanced_status",
+        "of_domain",
+        "is_copy",
+    ]
+]
+
+
+def rematch(connection: Connection, policy: Policy, now: datetime, keys: Iterable[str] | None = None) -> int:
+    """Match again what is unsettled and younger than :data:`REMATCH_WINDOW`; return how many outcomes changed.
+
+    ``keys`` limits it to outcomes with these message keys (rows of the ledger that have just arrived).
+    """
+    young = sa.select(*_UNSETTLED).where(sa.text(UNSETTLED), outcomes.c.recorded_at > now - REMATCH_WINDOW)
+    changed = 0
+    for unsettled in _unsettled(connection, young, keys):
+        rows = _match_again(connection, unsettled)
+        if rows:
+            _rewrite(connection, rows, policy, now)
+            changed += len(rows)
+    return changed
+
+
+def _unsettled(
+    connection: Connection, young: sa.Select[Any], keys: Iterable[str] | None
+) -> Iterator[Sequence[sa.Row[Any]]]:
+    if keys is not None:
+        for part in chunks(sorted(keys)):
+            yield connection.execute(young.where(outcomes.c.message_key.in_(part))).all()
+        return
+    last = 0
+    known = sa.or_(outcomes.c.message_key.is_not(None), outcomes.c.envelope_id.is_not(None))
+    while rows := connection.execute(
+        young.where(known, outcomes.c.id > last).order_by(outcomes.c.id).limit(1000)
+    ).all():
+        yield rows
+        last = rows[-1].id
+
+
+def _match_again(connection: Connection, unsettled: Sequence[sa.Row[Any]]) -> list[dict[str, Any]]:
+    """The rows whose match is another now, with their new columns."""
+    clues = [
+        ladder(
+            row.message_key,
+            row.message_id_from,
+            row.envelope_id,
+            (row.original_recipient, row.reported_recipient, row.final_recipient),
+        )
+        for row in unsettled
+    ]
+    changed = []
+    for row, found in zip(unsettled, match(clues, Ledger(connection)), strict=True):
+        if found.sent is None or (found.trust == row.trust and found.sent.id == row.sent_id):
+            continue
+        columns = matched_columns(
+            found, Status(row.classified_status), row.reported_recipient, row.list_id, row.from_domain
+        )
+        changed.append({**row._asdict(), **columns, "before": row})
+    return changed
+
+
+def _rewrite(connection: Connection, rows: list[dict[str, Any]], policy: Policy, now: datetime) -> None:
+    """Write changed matches, and undo what the old ones had done to the standing of an address."""
+    _mark_copies(connection, rows)
+    first = _take_numbers(connection, len(rows))
+    names = ("seq", "is_copy", *_MATCHED)
+    connection.execute(
+        sa.update(outcomes)
+        .where(outcomes.c.id == sa.bindparam("b_id"))
+        .values({name: sa.bindparam(f"b_{name}", type_=outcomes.c[name].type) for name in names}),
+        [
+            {"b_id": row["id"], "b_seq": first + place, **{f"b_{name}": row[name] for name in names[1:]}}
+            for place, row in enumerate(rows)
+        ],
+    )
+    move_statuses(connection, rows)
+    update_standing(connection, rows, policy, now)
+    before = [row["before"] for row in rows]
+    restore_statuses(connection, [row.sent_id for row in before if row.sent_id is not None])
+    judge(
+        connection,
+        {row.address_key for row in before if row.address_key},
+        {row.domain_key for row in before if row.of_domain and row.domain_key},
+        policy,
+        proven_mailboxes(connection),
+        now,
+    )
+
+
+_MATCHED = [
+    "status",
+    "recipient",
+    "list_id",
+    "trust",
+    "matched_by",
+    "match_evidence",
+    "shared",
+    "sent_id",
+    "stream",
+    "customer",
+    "address_key",
+    "domain_key",
+    "from_domain",
+    "event_key",
+]
+
+
+def settle(connection: Connection, policy: Policy, now: datetime) -> int:
+    """What each poll does beside reading: match again when the ledger has grown, and see whether it covers a mailbox.
+
+    Returns how many outcomes found their message.
+    """
+    values: Mapping[str, int] = dict(connection.execute(sa.select(state.c.name, state.c.value)).tuples().all())
+    changed = 0
+    if values["ledger"] != values["rematched"]:
+        changed = rematch(connection, policy, now)
+        connection.execute(sa.update(state).where(state.c.name == "rematched").values(value=values["ledger"]))
+    newly = measure_coverage(connection, now)
+    if newly:
+        apply_policy(connection, policy, now, newly)
+    return changed
+
+
+def apply_policy(connection: Connection, policy: Policy, now: datetime, mailboxes: Sequence[str] | None = None) -> int:
+    """Judge every address and domain anew, or those with reports in ``mailboxes``; return how many rows changed."""
+    where = outcomes.c.mailbox.in_(mailboxes) if mailboxes is not None else sa.true()
+    addresses = sa.select(outcomes.c.address_key).where(where, outcomes.c.address_key.is_not(None)).distinct()
+    domains = sa.select(outcomes.c.domain_key).where(where, sa.text("of_domain"), outcomes.c.domain_key.is_not(None))
+    return judge(
+        connection,
+        set(connection.execute(addresses).scalars()),
+        set(connection.execute(domains.distinct()).scalars()),
+        policy,
+        proven_mailboxes(connection),
+        now,
+    )

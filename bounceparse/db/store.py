@@ -1,0 +1,300 @@
+"""The database as the rest of the program sees it: :class:`Store`, one transaction a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from bounceparse.addresses import address_key
+from bounceparse.db import queries, recording
+from bounceparse.db.engine import Database, chunks
+from bounceparse.db.ledger import SentMessage, add_sent, parse_sent
+from bounceparse.db.locks import hold_lock
+from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
+from bounceparse.db.rows import RecordedOutcome
+from bounceparse.db.schema import require_current
+from bounceparse.db.standings import Standing, mailable, standing_of, subjects_of
+from bounceparse.db.tables import messages, outcomes, standing
+from bounceparse.errors import ConfigError
+from bounceparse.ingest import ReadMessage, Recorded
+from bounceparse.policy import Policy, Suppression
+
+IMPORT_BATCH = 1000
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """The outcomes, the ledger and the standing of addresses in one database.
+
+    ``url`` is a SQLAlchemy URL: ``sqlite:///bounceparse.db`` or ``postgresql+psycopg://user@host/db``. The schema must
+    be there (``bounceparse db upgrade``, or :func:`bounceparse.db.upgrade`). With ``keep_raw`` every message's bytes are
+    kept, else only those of messages that could not be read. ``clock`` gives the time.
+
+    Synchronous; one instance serves several threads. Every method is one transaction (an iterator: one a page) and
+    raises :class:`~bounceparse.errors.StoreError`, whose ``temporary`` says whether trying again helps;
+    :class:`~bounceparse.errors.SchemaError` when the schema is not the one this version needs.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        policy: Policy | None = None,
+        keep_raw: bool = False,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._database = Database(url)
+        self._policy = policy or Policy()
+        self._keep_raw = keep_raw
+        self._clock = clock
+        try:
+            require_current(self._database)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What the loop needs (bounceparse.ingest.Store).
+
+    def lock(self, account: str, folder: str) -> AbstractContextManager[None]:
+        """Hold the lock of a mailbox; raises ``MailboxLocked`` at once when another poller has it."""
+        return hold_lock(self._database, account, folder)
+
+    def known_uids(self, account: str, folder: str, uidvalidity: int) -> set[int]:
+        """The UIDs that are recorded, marked or not."""
+        with self._database.read() as connection:
+            return set(connection.execute(_uids(account, folder, uidvalidity)).scalars())
+
+    def pending_marks(self, account: str, folder: str, uidvalidity: int) -> list[int]:
+        """The UIDs that are recorded but not noted as marked on the server; held messages are left out."""
+        pending = _uids(account, folder, uidvalidity).where(sa.text("marked_at IS NULL AND error IS NULL"))
+        with self._database.read() as connection:
+            return sorted(connection.execute(pending).scalars())
+
+    def record(self, messages: Iterable[ReadMessage]) -> Recorded:
+        """Write messages, outcomes (matched to the ledger), sent statuses and standing; idempotent."""
+        batch = list(messages)
+        if not batch:
+            return Recorded()
+        with self._database.write() as connection:
+            return recording.record_messages(connection, batch, self._policy, self._clock(), keep_raw=self._keep_raw)
+
+    def note_marked(self, account: str, folder: str, uidvalidity: int, uids: Iterable[int]) -> None:
+        """Note that these messages are marked, moved or deleted on the server."""
+        place = _place(account, folder, uidvalidity)
+        with self._database.write() as connection:
+            for part in chunks(sorted(uids)):
+                marked = sa.update(messages).where(*place, messages.c.uid.in_(part))
+                connection.execute(marked.values(marked_at=self._clock()))
+
+    # What was sent.
+
+    def record_sent(self, message_id: str, recipient: str, **columns: Any) -> None:
+        """Record one message to one recipient; ``columns`` are further fields of :class:`SentMessage`.
+
+        What is known already is completed. Outcomes that waited for this row are matched. Raises ``ConfigError`` for a
+        column or value that the ledger does not have.
+        """
+        self.import_sent([parse_sent({"message_id": message_id, "recipient": recipient, **columns})])
+
+    def import_sent(self, rows: Iterable[SentMessage]) -> tuple[int, int]:
+        """Record many, streaming: how many rows were new and how many known. Interrupted, it can be run again."""
+        new = known = 0
+        source = iter(rows)
+        while batch := list(islice(source, IMPORT_BATCH)):
+            with self._database.write() as connection:
+                now = self._clock()
+                added, keys = add_sent(connection, batch, now)
+                recording.rematch(connection, self._policy, now, keys)
+            new += added
+            known += len(batch) - added
+        return new, known
+
+    def settle(self) -> int:
+        """What each poll does beside reading: match again what waits for its ledger row, for 14 days.
+
+        Returns how many outcomes changed. Also decides in which mailboxes proof is required (``trust = "auto"``).
+        """
+        with self._database.write() as connection:
+            return recording.settle(connection, self._policy, self._clock())
+
+    def rematch(self) -> int:
+        """Match all that is unsettled again, whether or not the ledger has grown; returns how many outcomes changed."""
+        with self._database.write() as connection:
+            return recording.rematch(connection, self._policy, self._clock())
+
+    def apply_policy(self) -> int:
+        """Judge every address anew, after a change of the policy; returns how many suppressions changed."""
+        with self._database.write() as connection:
+            return recording.apply_policy(connection, self._policy, self._clock())
+
+    # Reports by hand.
+
+    def ingest(self, raw: bytes, source: str | None = None, account: str = "") -> Recorded:
+        """Read one raw message and record it; ``source`` names where it came from. The same mail again adds nothing."""
+        from bounceparse.ingest import Place, read_message
+
+        place = Place(account=account, folder=source or "")
+        return self.record([read_message(place, raw, len(raw))])
+
+    # May we mail it?
+
+    def standing(self, address: str, list: str | None = None) -> Standing:
+        """The standing of an address; with ``list`` (a List-Id) also whether that list may be mailed to it."""
+        with self._database.read() as connection:
+            return standing_of(connection, address, list, self._clock())
+
+    def mailable(self, addresses: Iterable[str], stream: str, from_domain: str | None = None) -> Iterator[str]:
+        """Those of ``addresses``, in order, that ``stream`` may mail; a stream that is unknown counts as marketing."""
+        with self._database.read() as connection:
+            yield from mailable(connection, addresses, stream, from_domain, self._clock())
+
+    def suppressions(self) -> Iterator[Suppression]:
+        """All suppressions that stand now, oldest first."""
+        last = 0
+        while True:
+            with self._database.read() as connection:
+                page = queries.suppressions(connection, self._clock(), last)
+            if not page:
+                return
+            last = page[-1][0]
+            yield from (one for _, one in page)
+
+    def suppress(
+        self,
+        address: str,
+        *,
+        reason: str = "manual",
+        scope: str = "all",
+        until: datetime | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Suppress an address, or a domain written ``@example.com``, by hand; it stands until lifted or ``until``."""
+        now = self._clock()
+        subject = _subject(address)
+        row = {"subject": subject, "scope": scope, "cause": "manual"}
+        values = {
+            "status": "manual",
+            "reason": reason,
+            "since": now,
+            "until": until,
+            "count": 1,
+            "last_at": now,
+            "origin": "manual",
+            "note": note,
+            "lifted_at": None,
+            "lifted_by": None,
+        }
+        same = [standing.c[name] == value for name, value in row.items()]
+        with self._database.write() as connection:
+            if not connection.execute(sa.update(standing).where(*same).values(**values)).rowcount:
+                connection.execute(sa.insert(standing).values(**row, **values))
+
+    def lift(self, address: str, *, scope: str | None = None, by: str | None = None, note: str | None = None) -> int:
+        """Lift the suppressions of an address or ``@domain``; what led to them never counts again.
+
+        ``scope`` limits it to one scope, ``by`` and ``note`` say who and why. Returns how many were lifted.
+        """
+        now = self._clock()
+        lifted = sa.update(standing).where(standing.c.subject == _subject(address), standing.c.lifted_at.is_(None))
+        if scope is not None:
+            lifted = lifted.where(standing.c.scope == scope)
+        values: dict[str, Any] = {"lifted_at": now, "forgiven_at": now, "lifted_by": by}
+        if note is not None:
+            values["note"] = note
+        with self._database.write() as connection:
+            return connection.execute(lifted.values(**values)).rowcount
+
+    # What is recorded.
+
+    def outcomes(
+        self,
+        since: datetime | None = None,
+        status: str | None = None,
+        *,
+        address: str | None = None,
+        customer: str | None = None,
+        mailbox: str | None = None,
+        copies: bool = False,
+    ) -> Iterator[RecordedOutcome]:
+        """The outcomes recorded at or after ``since``, oldest first, without a limit.
+
+        ``copies`` includes events that another route had reported already.
+        """
+        conditions = queries.outcome_conditions(
+            since=since, status=status, address=address, customer=customer, mailbox=mailbox
+        )
+        last = 0
+        while True:
+            with self._database.read() as connection:
+                page = queries.outcome_pages(connection, conditions, last, copies=copies)
+            yield from page
+            if len(page) < queries.PAGE:
+                return
+            last = page[-1].id
+
+    def stats(self, by: str = "reason", since: datetime | None = None) -> list[Stats]:
+        """Outcomes counted by ``stream``, ``domain``, ``provider``, ``reason``, ``status`` or ``mailbox``."""
+        if by not in queries.GROUPS:
+            raise ConfigError(f"stats by {by!r}: choose one of {', '.join(queries.GROUPS)}")
+        with self._database.read() as connection:
+            return queries.stats(connection, by, since)
+
+    def customer(self, customer: str) -> CustomerCard:
+        """The card of a customer: addresses with their standing, the latest mail, the latest outcomes."""
+        with self._database.read() as connection:
+            return queries.customer_card(connection, customer, self._clock())
+
+    def history(self, address: str, latest: int = 20) -> tuple[RecordedOutcome, ...]:
+        """The ``latest`` outcomes of an address, newest first."""
+        with self._database.read() as connection:
+            return queries.latest_outcomes(connection, outcomes.c.address_key == address_key(address), latest)
+
+    def held(self) -> Iterator[HeldMessage]:
+        """The messages that could not be read, with their bytes, oldest first."""
+        last = 0
+        while True:
+            with self._database.read() as connection:
+                page = queries.held_messages(connection, last)
+            if not page:
+                return
+            yield from page
+            last = page[-1].id
+
+
+def _place(account: str, folder: str, uidvalidity: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        messages.c.account == account,
+        messages.c.folder == folder,
+        messages.c.uidvalidity == uidvalidity,
+        sa.text("uid > 0"),  # type: ignore[return-value]
+    )
+
+
+def _uids(account: str, folder: str, uidvalidity: int) -> sa.Select[int]:
+    return sa.select(messages.c.uid).where(*_place(account, folder, uidvalidity))
+
+
+def _subject(address: str) -> str:
+    """The subject of an address, or of a domain written with a leading ``@``."""
+    return subjects_of(f"x{address}")[1] if address.startswith("@") else address_key(address)
