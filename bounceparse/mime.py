@@ -50,6 +50,8 @@ _CONTINUES = (32, 9)  # a space or a tab folds a header field (RFC 5322 section 
 _FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
 _TYPE = re.compile(rb"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
 _PARAM = re.compile(r';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.DOTALL)
+# What follows a boundary on its line; anything else makes it the beginning of a longer, inner one.
+_BOUNDARY_END = re.compile(rb"--|[ \t\r]*(?:\n|\Z)")
 _BOUNDARY_GUESS = re.compile(rb"^--([^\n]{1,200})\n(?=content-)", re.IGNORECASE | re.MULTILINE)
 # A logical line: a field's name and colon, or nothing, then the rest with its indented continuation lines.
 _LOGICAL = re.compile(r"(?:([A-Za-z][!-9;-~]*)[ \t]*:(?!//))?([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.ASCII)
@@ -88,9 +90,12 @@ def _media_type(raw: bytes) -> str:
 
 def field_pattern(*names: str) -> re.Pattern[bytes]:
     """A pattern for :meth:`Entity.pick`: header fields of these lower-case names."""
-    return re.compile(b"\n(" + b"|".join(re.escape(name.encode()) for name in names) + b"):")
+    _NAMES.update((name.encode(), name) for name in names)
+    alternatives = b"|".join(re.escape(name.encode()) for name in names)
+    return re.compile(b"\n(" + alternatives + rb"):([^\n]*(?:\n[ \t][^\n]*)*)")
 
 
+_NAMES: dict[bytes, str] = {}
 _KEYS: dict[str, bytes] = {}
 
 
@@ -175,14 +180,12 @@ class Entity:
         """The first field of each name that ``names`` (from :func:`field_pattern`) matches, decoded: one pass for many."""
         found: dict[str, str] = {}
         head, buffer, shift = self._head, self.buffer, self.start - 1
+        plain = _is_plain(head)  # asked once for all fields
         for match in names.finditer(head):
-            name = match[1].decode("ascii")
+            name = _NAMES.get(match[1]) or match[1].decode("ascii")
             if name not in found:
-                begin = match.end()
-                stop = head.find(b"\n", begin)
-                while 0 <= stop < len(head) - 1 and head[stop + 1] in _CONTINUES:
-                    stop = head.find(b"\n", stop + 1)
-                found[name] = _decode_field(buffer[shift + begin : shift + (stop if stop >= 0 else len(head))])
+                raw = buffer[shift + match.start(2) : shift + match.end(2)]
+                found[name] = " ".join(raw[:_VALUE_CAP].decode("ascii").split()) if plain else _decode_field(raw)
         return found
 
     def line(self, name: str) -> str | None:
@@ -254,7 +257,9 @@ class Entity:
             if rest.startswith(b"--") or line_end < 0:
                 break
             following = buffer.find(delimiter, line_end, end)
-            if not rest or rest.isspace():  # else the boundary is only the beginning of a longer, inner one
+            while following >= 0 and not _BOUNDARY_END.match(buffer, following + size, end):
+                following = buffer.find(delimiter, following + size, end)
+            if not rest or rest.isspace():
                 if not mail.count_part():
                     break
                 stop = following if following > line_end else (end if following < 0 else line_end + 1)
@@ -382,8 +387,13 @@ def _readable(mail: Mail) -> str:
     return "\n".join(rich)
 
 
+def _is_plain(raw: bytes) -> bool:
+    """Whether bytes are text as they stand: no encoded-word, no NUL, no ISO-2022-JP, nothing but ASCII."""
+    return raw.isascii() and b"=?" not in raw and b"\x1b" not in raw and b"\x00" not in raw
+
+
 def _decode_field(raw: bytes) -> str:
-    if len(raw) < _VALUE_CAP and raw.isascii() and not _SPECIAL.search(raw):
+    if len(raw) < _VALUE_CAP and _is_plain(raw):
         return " ".join(raw.decode("ascii").split())  # what nearly all fields are
     value = decode_bytes(raw[:_VALUE_CAP])
     if "\n" in value:  # folding before encoded-words must go first: RFC 2047 section 2
@@ -404,5 +414,4 @@ def report_key(mail: Mail) -> bytes:
     return digest.digest()
 
 
-_SPECIAL = re.compile(rb"=\?|[\x00\x1b]")  # an encoded-word, a NUL, ISO-2022-JP
 _STORE_NOISE = b"\r\n\x00\x80"
