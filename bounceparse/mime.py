@@ -12,8 +12,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from bounceparse.decoding import collapse, decode_base64, decode_bytes, decode_words, html_to_text
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 __all__ = [
     "Entity",
@@ -399,6 +403,16 @@ def _decode_field(raw: bytes) -> str:
     if "\n" in value:  # folding before encoded-words must go first: RFC 2047 section 2
         value = " ".join(value.split())
     return collapse(decode_words(value).replace("\x00", ""))
+
+
+def to_stdlib(mail: Mail, most: int) -> Message | None:
+    """``mail`` parsed by the standard library, cut after ``most`` bytes, for those who want its type; None if it gives up."""
+    from email import message_from_bytes
+
+    try:
+        return message_from_bytes(mail.buffer[mail.start : mail.start + most])
+    except Exception:  # the parser has a history of tripping over malformed headers
+        return None
 
 
 def report_key(mail: Mail) -> bytes:

@@ -1,16 +1,110 @@
-"""Prose bounces: what mail systems write that is not RFC 3464."""
+"""Prose bounces: what mail systems write that is not RFC 3464.
+
+:func:`read_prose` tries the dialects of :data:`ORDER`, the specific before the general. Each has a cheap hint, told by
+substrings, and a reader that may still decline. :func:`fill` completes a standard report from its human-readable part.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from bounceparse.codes import Action
+from bounceparse.dialects import exchange, exim, labels, qmail, sentences, transcripts
+from bounceparse.dialects.engine import Layout, Prose
+from bounceparse.dialects.fill import fill_report, is_contentless
+from bounceparse.dialects.flufl import read_flufl
+from bounceparse.dialects.forwarded import find_forwarded
+from bounceparse.dialects.generic import is_daemon, looks_like_bounce, read_generic
 from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport
 
+__all__ = ["ORDER", "Dialect", "claims", "fill", "read_prose"]
+
+
+class Dialect(NamedTuple):
+    """A reader of one kind of prose bounce: its name, a cheap test, and a reader that may decline (None)."""
+
+    name: str
+    hint: Callable[[Prose], bool]
+    read: Callable[[Prose], DeliveryReport | None]
+
+
+def _dialects(layouts: Iterable[Layout]) -> tuple[Dialect, ...]:
+    return tuple(Dialect(layout.name, layout.hint, layout.read) for layout in layouts)
+
+
+def _mentions(*words: str) -> Callable[[Prose], bool]:
+    return lambda prose: any(word in prose.lower for word in words)
+
+
+ORDER: tuple[Dialect, ...] = (
+    *_dialects(exim.LAYOUTS),
+    *_dialects(qmail.LAYOUTS),
+    Dialect("sendmail", transcripts.has_transcript, transcripts.read_sendmail),
+    Dialect("postfix-session", _mentions("transcript of session follows.\n\n out: 2"), transcripts.read_postmaster_copy),
+    *_dialects(exchange.LAYOUTS),
+    *_dialects(sentences.LAYOUTS),
+    *_dialects(labels.LAYOUTS),
+    Dialect("interscan", _mentions("received >>>", "message from interscan", "interscan messaging"), transcripts.read_interscan),
+    Dialect("mdaemon", lambda prose: "mdaemon" in prose.sender, transcripts.read_mdaemon),
+    Dialect("generic", lambda prose: True, read_generic),
+    Dialect("flufl", is_daemon, read_flufl),
+)
+"""All dialects, the first that reads a mail wins."""
+
+# A first look at the header: may a mail system have sent this? Ordinary mail ends here, its body unread.
+_PLAUSIBLE = re.compile(
+    rb"daemon|post_?master|deliver|bounce|fail|return(?:ed)?[ _-]?(?:mail|to|message)|\nreturn-path:\s*<>|\nfrom:\s*(?:<>)?\s*\n|x-failed-recipients|undeliv|mail[ _.-]?(?:system|service|admin|error)|=\?|"
+    rb"non[ -]remis|loop alert|processing error|[\x80-\xff]|ndr|smtp|not be|administrator|postoffice|\nauto-submitted:\s*auto-(?:replied|generated)|fwd?:|\nsubject:\s*(?:wg|tr|rv|pd|enc|i):"
+)
+
 
 def read_prose(mail: Mail) -> tuple[str, DeliveryReport] | None:
-    """The dialect that reads ``mail`` and its report, None where none does."""
+    """The dialect that reads ``mail`` and its report; None for what is no bounce. Notes the defect ``forwarded``."""
+    if not _PLAUSIBLE.search(mail.lower_head):
+        return None
+    prose = Prose(mail)
+    if not looks_like_bounce(prose):
+        return _read_forwarded(mail)
+    for dialect in ORDER:
+        if dialect.hint(prose) and (report := dialect.read(prose)):
+            return dialect.name, report
     return None
 
 
+def _read_forwarded(mail: Mail) -> tuple[str, DeliveryReport] | None:
+    inner = find_forwarded(mail)
+    if inner is None:
+        return None
+    prose = Prose(inner)
+    if not is_daemon(prose):
+        return None
+    for dialect in ORDER:
+        if dialect.hint(prose) and (report := dialect.read(prose)):
+            mail.note("forwarded")
+            return dialect.name, report
+    return None
+
+
+def claims(mail: Mail) -> list[str]:
+    """The names of all dialects that would read ``mail``, in order, each once."""
+    prose = Prose(mail)
+    if not looks_like_bounce(prose):
+        return []
+    return list(dict.fromkeys(dialect.name for dialect in ORDER if dialect.hint(prose) and dialect.read(prose)))
+
+
 def fill(mail: Mail, report: DeliveryReport) -> DeliveryReport:
-    """``report`` with what the human-readable part tells and the status part does not."""
-    return report
+    """``report`` (RFC 3464) with what the human-readable part tells and the status part does not.
+
+    Cheap where nothing is missing: a failed or delayed recipient with a diagnostic in words is left alone, unless the mail
+    holds a Sendmail transcript.
+    """
+    wanting = any(
+        entry.recipient is None or is_contentless(entry.diagnostic) or (entry.derived_status and (entry.diagnostic or "")[3:4] == "-")
+        for entry in report.recipients
+        if entry.action not in (Action.DELIVERED, Action.RELAYED, Action.EXPANDED)
+    )
+    return fill_report(Prose(mail), report) if wanting else report

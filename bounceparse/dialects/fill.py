@@ -1,0 +1,112 @@
+"""A standard report whose status part says too little, completed from its human-readable part.
+
+OpenSMTPD writes no Diagnostic-Code, Exim's delay warnings and the SMTP service of Windows none either, Sendmail only the
+first line of a reply that its transcript holds whole. Nothing here changes what the status part does say.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from bounceparse.codes import Phase
+from bounceparse.dialects.engine import Prose, find_phase, find_remote
+from bounceparse.dialects.exchange import LAYOUTS as EXCHANGE
+from bounceparse.dialects.labels import LAYOUTS as LABELS
+from bounceparse.dialects.transcripts import has_transcript, read_sendmail
+from bounceparse.mime import collapse
+from bounceparse.reports import DeliveryReport, RecipientReport
+
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_CAP = 2048
+# Paragraphs that stand in many reports and say nothing of the cause
+_IDLE = re.compile(
+    r"\s*(?:hi!$|this is (?:an automatically generated|the mailer-daemon|the mail system)|this (?:message|report) (?:was created|relates)|\*\*|delivery to the following recipients failed"
+    r"|your message|for further|if you do so|please note|no action is|below is|-{2,} ?original|note:|\[?https?://|__|an error has occurred while attempting)",
+    re.IGNORECASE,
+)
+
+
+def is_contentless(diagnostic: str | None) -> bool:
+    """Whether a diagnostic holds codes only, or next to nothing."""
+    return diagnostic is None or len(_WORD.findall(diagnostic[:400])) < 2
+
+
+def fill_report(prose: Prose, report: DeliveryReport) -> DeliveryReport:
+    """``report`` with ``text``, and where there was none ``diagnostic``, for the recipients that the text tells more about."""
+    told = _told(prose) if has_transcript(prose) or _is_told_elsewhere(prose) else {}
+    alone = len(report.recipients) == 1
+    filled: list[RecipientReport] = []
+    for entry in report.recipients:
+        more = next((told[name.lower()] for name in (entry.final_recipient, entry.recipient) if name and name.lower() in told), None)
+        if more is None and alone and len(told) == 1:
+            more = next(iter(told.values()))
+        words, phase, remote = (more.diagnostic, more.phase, more.remote_mta) if more else (None, None, None)
+        if not words and is_contentless(entry.diagnostic):
+            words = _words_about(prose.said, entry, alone)
+            phase, remote = (find_phase(words), find_remote(words)) if words else (None, None)
+        filled.append(_completed(entry, words, phase, remote, more.recipient if more and entry.recipient is None else None))
+    return replace(report, recipients=tuple(filled))
+
+
+def _completed(entry: RecipientReport, words: str | None, phase: Phase | None, remote: str | None, address: str | None) -> RecipientReport:
+    if address:
+        entry = replace(entry, recipient=address)
+    if not words or (entry.diagnostic and len(words) <= len(entry.diagnostic)):
+        return entry
+    if entry.diagnostic is None:
+        return replace(entry, diagnostic=words, part="text", phase=entry.phase or phase, remote_mta=entry.remote_mta or remote)
+    return replace(entry, text=words, phase=entry.phase or phase)
+
+
+def _is_told_elsewhere(prose: Prose) -> bool:
+    return any(layout.hint(prose) for layout in (*EXCHANGE, LABELS[0]))
+
+
+def _told(prose: Prose) -> dict[str, RecipientReport]:
+    """What a transcript or an administrators' block tells, by lower-case address."""
+    report = read_sendmail(prose) if has_transcript(prose) else None
+    if report is None:
+        report = next((r for layout in (*EXCHANGE, LABELS[0]) if layout.hint(prose) and (r := layout.read(prose))), None)
+    if report is None:
+        return {}
+    return {name.lower(): entry for entry in report.recipients for name in (entry.recipient, entry.final_recipient) if name}
+
+
+def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
+    """What stands behind the recipient's address, on its line or below, in running text; None where nothing does."""
+    names = [name for name in (entry.final_recipient, entry.original_recipient, entry.recipient) if name]
+    at, name = min(((said.lower().find(name.lower()), name) for name in names if name.lower() in said.lower()), default=(-1, ""))
+    if at < 0:
+        return None
+    line_start = said.rfind("\n", 0, at) + 1
+    before = said[line_start:at].strip(" \t<*-'\"[(")
+    if before:  # a sentence around the address: its paragraph
+        begin = max(said.rfind("\n\n", 0, at), 0)
+        end = said.find("\n\n", at)
+        paragraph = collapse(said[begin : end if end >= 0 else len(said)])[:_CAP]
+        return paragraph if len(_WORD.findall(paragraph.replace(name, ""))) > 3 else None
+    words = _behind(said[at + len(name) :], alone)
+    if words is None and alone:  # "Unable to deliver message to the following recipients, due to ..."
+        above = collapse(said[max(said.rfind("\n\n", 0, max(line_start - 2, 0)), 0) : line_start])
+        if re.search(r"due to|because|exceed|\bfull\b|unknown|not exist|could not be", above, re.IGNORECASE):
+            words = above[:_CAP]
+    return words
+
+
+_NEXT = re.compile(r"^[ \t*<\-'\"]{0,12}[^\s<>@]{1,128}@[\w.-]{1,255}[>'\"]{0,2}(?::|[ \t]*$)", re.MULTILINE)
+
+
+def _behind(text: str, alone: bool) -> str | None:
+    """Words behind an address up to the next recipient; of one recipient alone the paragraphs below it as well."""
+    following = _NEXT.search(text, text.find("\n") + 1) if "\n" in text else None
+    text = text[: following.start()] if following else text
+    text = text.lstrip(">'\")]: \t;")
+    paragraphs = [p for p in re.split(r"\n[ \t]*\n", text[:8192]) if p.strip()]
+    if not alone:
+        paragraphs = paragraphs[:1]
+    elif text[:1] != "\n" and paragraphs and len(_WORD.findall(paragraphs[0])) > 1:
+        paragraphs = paragraphs[:1]
+    kept = [p for p in paragraphs if not _IDLE.match(p)]
+    words = collapse(" ".join(kept))[:_CAP]
+    return words if len(_WORD.findall(words)) > 1 or re.match(r"[245]\d\d\b", words) else None

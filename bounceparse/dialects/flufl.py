@@ -1,0 +1,39 @@
+"""The last resort: the detectors of flufl.bounce, which find recipients and know no reasons.
+
+Imported on first use only. The body is capped; what the detectors raise on odd mail (IndexError without a From) is theirs
+and means that they found nothing.
+"""
+
+from __future__ import annotations
+
+from bounceparse.addresses import clean_address
+from bounceparse.codes import Action
+from bounceparse.dialects.engine import Prose, original_message
+from bounceparse.mime import to_stdlib
+from bounceparse.reports import DeliveryReport, RecipientReport
+
+_MOST_BYTES = 65_536
+
+
+def read_flufl(prose: Prose) -> DeliveryReport | None:
+    """The recipients that a detector names, temporary ones as delayed; None where none does."""
+    from flufl.bounce import all_failures
+
+    mail = prose.mail
+    message = to_stdlib(mail, _MOST_BYTES)
+    if message is None:
+        return None
+    try:
+        temporary, permanent = all_failures(message)
+    except Exception:  # any detector may trip over hostile mail; a reader of ours must not
+        return None
+    own = {clean_address(mail.get("to")), clean_address(mail.get("from"))}
+    recipients = [
+        RecipientReport(recipient=address, final_recipient=address, action=action, diagnostic=None, part="text")
+        for action, found in ((Action.FAILED, permanent), (Action.DELAYED, temporary))
+        for raw in sorted(found)
+        if (address := clean_address(raw.decode("utf-8", "replace"))) and "@" in address and address not in own
+    ]
+    if not recipients:
+        return None
+    return DeliveryReport(recipients=tuple(recipients), original=original_message(prose), text=prose.said)

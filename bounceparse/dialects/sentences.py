@@ -1,0 +1,157 @@
+"""Bounces that say in one sentence or below a heading who did not get the message: hosted services and small servers."""
+
+from __future__ import annotations
+
+from bounceparse.dialects.engine import ADDRESS, Layout
+
+_ALONE = rf"[ \t]{{0,40}}(?:[*>\-] )?[<\"'\[]{{0,2}}(?P<a>{ADDRESS})[>\"'\]]{{0,2}}(?:<mailto:[^>\n]{{1,300}}>)?[ \t]*$"
+
+LAYOUTS = (
+    Layout(  # Gmail until 2017; the SMTP service of Windows; mail gateways that borrow the sentence ("Delevery")
+        name="gmail",
+        hints=("delivery to the following recipient",),
+        start=r"delivery to the following recipients? (?:failed|has been delayed)[^\n]*\n",
+        recipient=_ALONE,
+        reason=r"\s{0,8}Technical details|\s{0,8}Message will be retried",
+        senders=("googlemail.com", "gmail.com"),
+    ),
+    Layout(
+        name="google-groups",
+        hints=("google groups", "groups.google.com"),
+        start=r"\A",
+        recipient=r"(?P<a>(?!))",
+        reason=r"(?P<w>.*)$",
+        senders=("googlemail.com", "gmail.com", "google.com"),
+    ),
+    Layout(
+        name="smtpsvc",
+        hints=("y to the following recipients", "unable to deliver message to the following recipients"),
+        start=r"del[ei]very to the following recipients? (?:failed|has been delayed|was aborted|have been delayed)[^\n]*\n"
+        r"|unable to deliver message to the following recipients?[^\n]*\n",
+        recipient=_ALONE,
+        reason=r"\s{0,8}Technical details",
+        skip=r"[\s=_-]{8,}$",
+    ),
+    Layout(
+        name="dma",
+        hints=("this is the dragonfly mail agent",),
+        recipient=r"There was an error delivering your mail to <(?P<a>[^<>\n]{1,320})>",
+    ),
+    Layout(
+        name="opensmtpd",
+        hints=("this is the mailer-daemon, please do not reply",),
+        start=r"list of recipients:[ \t]*\n",
+        recipient=rf"(?P<a>{ADDRESS}):[ \t]*(?P<w>.*)$",
+        stop=r"\s{0,8}(?:Below is a copy|Please note that this is only)",
+    ),
+    Layout(
+        name="domino",
+        hints=(
+            "was not delivered to:",
+            "n'a pas été distribué",
+            "n'a pas été remis",
+            "no se entregó a",
+            "no se ha entregado a",
+            "wurde nicht zugestellt an",
+            "non è stato consegnato a",
+            "não foi entregue a",
+            "に配信されませんでした",
+        ),
+        start=r"(?:was not delivered to|n'a pas été (?:distribué|remis) à|no se (?:ha )?entreg(?:ó|ado) a|wurde nicht zugestellt an|non è stato consegnato a|não foi entregue a)\s?:"
+        r"|に配信されませんでした[^\n]*",
+        recipient=_ALONE,
+        reason=r"\s{0,4}(?:because|car|parce que|porque|debido a|weil|grund|perch[eé]|pois|理由)\s?[:：]?(?P<w>.*)$",
+    ),
+    Layout(
+        name="notes",
+        hints=("failure reasons  -----", "failure reasons ---"),
+        start=r"-{3,20} ?failure reasons\s{1,4}-{3,20}",
+        recipient=_ALONE,
+        before=True,
+    ),
+    Layout(
+        name="imail",
+        hints=(
+            "unknown user: ",
+            "unknown host: ",
+            "user mailbox exceeds allowed size: ",
+            "delivery failed ",
+            "undeliverable to ",
+            "invalid final delivery userid: ",
+        ),
+        recipient=r"(?P<w>(?:Unknown (?:user|host)|User mailbox exceeds allowed size|Delivery failed \d{1,6} attempts|undeliverable to|Invalid final delivery userid)"
+        rf":? (?P<a>{ADDRESS}).*)$",
+    ),
+    Layout(
+        name="ezweb",
+        hints=(
+            "each of the following recipients was rejected by a remote mail server",
+            "each of the following recipients was rejected by a remote\nmail server",
+            "the user(s) account is ",
+            "your message was not delivered within",
+            "the following recipients did not receive this message",
+            "the following recipients did not receive your message",
+            "this message was undeliverable due to the following reason",
+        ),
+        recipient=r"\s{0,8}(?:Recipient: )?<(?P<a>[^<>\s]{1,320}@[^<>\s]{1,255})>[ \t]*$",
+        stop=r"please reply to|.{0,40}if you do not understand",
+        before=True,
+    ),
+    Layout(
+        name="kddi",
+        hints=("could not be delivered to: <",),
+        recipient=r"\s{0,12}Could not be delivered to: <(?P<a>[^<>\s]{1,320})>",
+    ),
+    Layout(
+        name="mimecast",
+        hints=("to the following address could not be delivered:\n--", "addressed to email address :\n"),
+        recipient=rf"-- (?P<a>{ADDRESS})[ \t]*$",
+        reason=r"\s{0,4}(?:could not be delivered\. )?The problem appears to be",
+        stop=r"\s{0,4}This condition occurred after",
+        skip=r"\s{0,4}Additional information follows",
+    ),
+    Layout(
+        name="vadesecure",
+        hints=("returned an error:\n",),
+        recipient=rf"\s{{0,8}}\* \[(?P<a>{ADDRESS})\]: (?P<w>.*)$",
+        stop=r"original message details",
+    ),
+    Layout(
+        name="mailfoundry",
+        hints=("delivery failed for the following reason:",),
+        recipient=r"Unable to deliver message to: <(?P<a>[^<>\s]{1,320})>",
+        skip=r"Delivery failed for the following reason",
+        stop=r"This has been a permanent",
+    ),
+    Layout(
+        name="m-filter",
+        hints=("-------server message",),
+        recipient=rf"(?P<a>{ADDRESS})[ \t]*$",
+        reason=r"-{7}server message",
+        stop=r"-{7}(?:SMTP command|original)",
+    ),
+    Layout(
+        name="aol",
+        hints=("your mail to the following recipients could not be delivered because",),
+        start=r"(?=could not be delivered because)",
+        recipient=r"[ \t]{1,8}(?P<a>[\w.@-]{1,128})[ \t]*$",
+        before=True,
+    ),
+    Layout(
+        name="failed-list",
+        hints=(
+            "failed addresses follow:",
+            "failed recipients -----",
+            "had delivery errors---",
+            "the following addresses did not receive",
+        ),
+        start=r"(?:failed addresses follow|failed recipients|had delivery errors|did not receive a copy of your message)[ :=|-]*\n",
+        recipient=rf"\s{{0,4}}(?:> )?<?(?P<a>{ADDRESS})>?(?:[ \t]*$|[ \t]*(?P<w>(?:\.\.\.|:|\[).*)$)",
+        skip=r"--- Session Transcript",
+    ),
+    Layout(
+        name="returned-permanent",
+        hints=("the following recipients returned permanent errors:", "the following recipients returned temporary errors:"),
+        recipient=rf"The following recipients returned (?:permanent|temporary) errors: (?P<a>{ADDRESS})\.? (?P<w>.*)$",
+    ),
+)
