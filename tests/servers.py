@@ -1,0 +1,312 @@
+"""Real IMAP servers on loopback for tests: Dovecot with a configuration of its own, and pymap in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bounceparse.mailboxes.imap import ImapAccount
+
+USER, PASSWORD = "bounces@example.com", "correct horse"
+TEST_ALL = os.environ.get("BOUNCEPARSE_TEST_ALL") == "1"
+
+
+def skip(reason: str) -> None:
+    """Skip, or fail where every test must run."""
+    if TEST_ALL:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def account(**changes: Any) -> ImapAccount:
+    """An account of the test servers, plain unless told otherwise."""
+    settings: dict[str, Any] = {
+        "name": "bounces",
+        "host": "127.0.0.1",
+        "tls": "none",
+        "username": USER,
+        "password": lambda: PASSWORD,
+    }
+    return ImapAccount(**settings | changes)
+
+
+DOVECOT_CONFIG = """
+base_dir = {root}/run
+state_dir = {root}/state
+log_path = {root}/log
+instance_name = test
+listen = 127.0.0.1
+protocols = imap
+ssl = yes
+ssl_cert = <{root}/server.pem
+ssl_key = <{root}/server.key
+disable_plaintext_auth = no
+auth_mechanisms = plain login xoauth2
+auth_failure_delay = 0
+mail_location = maildir:{root}/%u
+mail_max_userip_connections = 5
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+first_valid_uid = 0
+first_valid_gid = 0
+imap_capability = {capability}
+passdb {{
+  driver = passwd-file
+  args = {root}/users
+  mechanisms = plain login
+}}
+passdb {{
+  driver = oauth2
+  args = {root}/oauth2.conf
+  mechanisms = xoauth2
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={root}/%u allow_all_users=yes
+}}
+service anvil {{
+  chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {plain}
+  }}
+  inet_listener imaps {{
+    port = {tls}
+    ssl = yes
+  }}
+}}
+service stats {{
+  client_limit = 100
+  unix_listener stats-writer {{
+    mode = 0666
+  }}
+}}
+"""
+
+OAUTH2_CONFIG = """
+introspection_url = http://127.0.0.1:{port}/
+introspection_mode = post
+username_attribute = username
+active_attribute = active
+active_value = true
+"""
+
+
+@dataclass
+class Dovecot:
+    """A running Dovecot with one user, whose Maildir is written directly."""
+
+    root: Path
+    plain: int
+    tls: int
+    ca_file: Path
+    process: subprocess.Popen[bytes] | None = None
+    _count: int = field(default=0)
+
+    def account(self, **changes: Any) -> ImapAccount:
+        """An account over the plain port."""
+        return account(**{"port": self.plain} | changes)
+
+    def maildir(self, folder: str = "INBOX") -> Path:
+        """The Maildir of a folder."""
+        box = self.root / USER
+        return box if folder == "INBOX" else box / f".{folder}"
+
+    def load(self, mails: Iterable[bytes], folder: str = "INBOX") -> None:
+        """Put unseen mails into a folder."""
+        box = self.maildir(folder)
+        for name in ("cur", "new", "tmp"):
+            (box / name).mkdir(parents=True, exist_ok=True)
+        for mail in mails:
+            self._count += 1
+            size = len(mail)
+            virtual = size + mail.count(b"\n") - mail.count(b"\r\n")
+            (box / "new" / f"{1_700_000_000 + self._count}.M{self._count}.test,S={size},W={virtual}").write_bytes(mail)
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "nobody", str(self.root / USER)], check=True)
+
+    def names(self, folder: str = "INBOX") -> list[str]:
+        """The files of a folder's messages, with their Maildir flags."""
+        box = self.maildir(folder)
+        return sorted(path.name for sub in ("cur", "new") for path in (box / sub).glob("*"))
+
+    def flags(self, folder: str = "INBOX") -> list[str]:
+        """The Maildir flags of each message."""
+        return [name.partition(":2,")[2] for name in self.names(folder)]
+
+    @contextlib.contextmanager
+    def client(self, folder: str = "INBOX") -> Iterator[Any]:
+        """A second client with the folder selected."""
+        from imapclient import IMAPClient
+
+        with IMAPClient("127.0.0.1", self.plain, ssl=False, timeout=30) as client:
+            client.login(USER, PASSWORD)
+            client.select_folder(folder)
+            yield client
+
+    def stop(self) -> None:
+        """End the server and wait for it."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait(20)
+            self.process = None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        binary = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+        assert binary
+        self.process = subprocess.Popen([binary, "-F", "-c", str(self.root / "dovecot.conf")], stderr=subprocess.PIPE)
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.plain), 1) as greeted:
+                if greeted.recv(4) == b"* OK":
+                    return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        log = self.root / "log"
+        pytest.fail(f"Dovecot does not start: {log.read_text() if log.exists() else ''}")
+
+
+@contextlib.contextmanager
+def running_dovecot(root: Path, *, capability: str = "", introspection: int = 9) -> Iterator[Dovecot]:
+    """A Dovecot 2.3 below ``root``, as root or not.
+
+    ``capability`` replaces what it announces after login, ``introspection`` is the port of an OAuth2 server.
+    """
+    if not shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"):
+        skip("Dovecot is not installed: apt-get install dovecot-imapd")
+    version = subprocess.run(["/usr/sbin/dovecot", "--version"], capture_output=True, text=True, check=False).stdout
+    if not version.startswith("2.3"):
+        skip(f"these tests configure Dovecot 2.3, not {version.strip()}")
+    plain, tls = free_ports(2)
+    root.chmod(0o755)
+    ca_file = make_certificate(root)
+    import grp
+    import pwd
+
+    mail = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    own = pwd.getpwuid(os.geteuid())
+    config = DOVECOT_CONFIG.format(
+        root=root,
+        user="dovenull" if os.geteuid() == 0 else own.pw_name,
+        group="dovenull" if os.geteuid() == 0 else grp.getgrgid(own.pw_gid).gr_name,
+        capability=capability,
+        uid=mail.pw_uid,
+        gid=mail.pw_gid,
+        plain=plain,
+        tls=tls,
+    )
+    (root / "dovecot.conf").write_text(config)
+    (root / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
+    (root / "oauth2.conf").write_text(OAUTH2_CONFIG.format(port=introspection))
+    server = Dovecot(root, plain, tls, ca_file)
+    server.load([])
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def make_certificate(root: Path) -> Path:
+    """A self-signed certificate for ``localhost`` in ``server.pem`` and ``server.key``."""
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", "server.key", "-out", "server.pem"],
+        cwd=root, capture_output=True, check=False,
+    )  # fmt: skip
+    if made.returncode:
+        skip("openssl is not installed: apt-get install openssl")
+    return root / "server.pem"
+
+
+@dataclass
+class Pymap:
+    """A running pymap with one user."""
+
+    port: int
+
+    def account(self, **changes: Any) -> ImapAccount:
+        """An account over its plain port."""
+        return account(**{"port": self.port} | changes)
+
+    def load(self, mails: Sequence[bytes]) -> None:
+        """Put unseen mails into INBOX."""
+        with self.client() as client:
+            for mail in mails:
+                client.append("INBOX", mail)
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Any]:
+        """A second client with INBOX selected."""
+        from imapclient import IMAPClient
+
+        with IMAPClient("127.0.0.1", self.port, ssl=False, timeout=30) as client:
+            client.login(USER, PASSWORD)
+            client.select_folder("INBOX")
+            yield client
+
+
+@contextlib.contextmanager
+def running_pymap() -> Iterator[Pymap]:
+    """A pymap in a thread of this process."""
+    pytest.importorskip("pymap")
+    (port,) = free_ports(1)
+    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        from pymap.backend.dict import DictBackend
+        from pymap.imap import IMAPService
+
+        args = Namespace(
+            host=["127.0.0.1"], port=str(port), cert=None, key=None, tls=False, proxy_protocol=None, debug=False,
+            inherited_sockets=None, demo_data=False, demo_user=USER, demo_password=PASSWORD, passlib_cfg=None,
+            skip_services=[],
+        )  # fmt: skip
+        backend, config = await DictBackend.init(args)
+        config.apply_context()
+        async with contextlib.AsyncExitStack() as stack:
+            await backend.start(stack)
+            await IMAPService(backend, config).start(stack)
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    thread.start()
+    assert ready.wait(30), "pymap does not start"
+    try:
+        yield Pymap(port)
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(30)
+        loop.close()
