@@ -12,7 +12,8 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +22,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from bounceparse.errors import ConfigError
+from bounceparse.errors import ConfigError, MailboxError
+from bounceparse.mailboxes.account import ImapAccount, Secret
+from bounceparse.mailboxes.oauth2 import command_output
+from bounceparse.policy import Policy, Proof
 
 FILE_NAME = "bounceparse.toml"
 PREFIX = "BOUNCEPARSE_"
@@ -66,7 +70,6 @@ class OAuth2Section(Section):
     """``[mailbox.NAME.oauth2]``: the command that prints an access token."""
 
     token_command: str | tuple[str, ...]
-    mechanism: Literal["XOAUTH2", "OAUTHBEARER"] = "XOAUTH2"
 
 
 class MailboxSection(Section):
@@ -86,7 +89,7 @@ class MailboxSection(Section):
     folder: str = Field(default="INBOX", min_length=1)
     after: str = "seen"
     keep_days: int | None = Field(default=None, ge=0)
-    first_poll: Literal["guard", "go"] = "guard"
+    first_poll: Literal["guard", "go"] = "go"
     recipient_headers: Words = ()
     authserv_id: str | None = None
 
@@ -123,12 +126,6 @@ class PolicySection(Section):
     complaint_stops_transactional: bool = False
 
 
-class RulesSection(Section):
-    """``[rules]``: rule files of one's own, read before the packaged ones."""
-
-    files: tuple[Path, ...] = ()
-
-
 class Settings(BaseSettings):
     """A whole configuration. ``source`` is the file it came from, None when it is all from the environment."""
 
@@ -137,7 +134,6 @@ class Settings(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     mailbox: dict[str, MailboxSection] = Field(default_factory=dict)
     policy: PolicySection = PolicySection()
-    rules: RulesSection = RulesSection()
     source: Path | None = None
 
     @field_validator("mailbox")
@@ -302,7 +298,7 @@ def _fault_text(kind: str, message: str, keys: list[str], table: Mapping[str, An
 
 def _known_keys(section: list[str]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"": Settings, "database": DatabaseSection, "policy": PolicySection}
-    models |= {"mailbox": MailboxSection, "rules": RulesSection}
+    models["mailbox"] = MailboxSection
     model = OAuth2Section if section[2:] == ["oauth2"] else models.get(section[0] if section else "")
     return sorted(set(model.model_fields) - {"source"}) if model else []
 
@@ -322,13 +318,66 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
             "source": path,
             "mailbox": boxes,
             "database": settings.database.model_copy(update={"url": url}),
-            "rules": settings.rules.model_copy(update={"files": tuple(_beside(base, f) for f in settings.rules.files)}),
         }
     )
 
 
 def _beside(base: Path, path: Path) -> Path:
     return base / path.expanduser()
+
+
+def imap_accounts(settings: Settings, names: Iterable[str] = ()) -> list[ImapAccount]:
+    """The mailboxes of ``settings``: those named, else all.
+
+    Passwords are fetched when a mailbox is opened, not here. Raises :class:`ConfigError` for a name that is unknown,
+    for a mailbox that contradicts itself, and when there is none at all.
+    """
+    chosen = list(dict.fromkeys(names)) or list(settings.mailbox)
+    origin = settings.source or "environment"
+    if not chosen:
+        raise ConfigError(f"{origin}: no mailbox: add a table [mailbox.bounces]")
+    for name in chosen:
+        if name not in settings.mailbox:
+            raise ConfigError(f"{origin}: no mailbox {name}: known are {', '.join(settings.mailbox) or 'none'}")
+    try:
+        return [_account(name, settings.mailbox[name]) for name in chosen]
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from None
+
+
+def _account(name: str, box: MailboxSection) -> ImapAccount:
+    shared = set(MailboxSection.model_fields) - {*_CREDENTIALS, "port"}
+    return ImapAccount(
+        name=name,
+        port=box.effective_port,
+        password=_password(name, box),
+        token=partial(command_output, name, "token_command", box.oauth2.token_command) if box.oauth2 else None,
+        **{key: getattr(box, key) for key in shared},
+    )
+
+
+def _password(name: str, box: MailboxSection) -> Secret | None:
+    if box.password_command is not None:
+        return partial(command_output, name, "password_command", box.password_command)
+    if box.password_file is not None:
+        return partial(_read_password, name, box.password_file)
+    password = box.password
+    return None if password is None else lambda: password
+
+
+def _read_password(name: str, path: Path) -> str:
+    try:
+        password = path.read_text("utf-8").partition("\n")[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MailboxError(f"mailbox {name}: password_file {path} cannot be read: {error}") from None
+    if not password:
+        raise MailboxError(f"mailbox {name}: password_file {path}: its first line is empty: write the password there")
+    return password
+
+
+def build_policy(settings: Settings) -> Policy:
+    """The policy that the settings ask for."""
+    return Policy(Proof(settings.policy.trust), settings.policy.complaint_stops_transactional)
 
 
 def exposed_secrets(settings: Settings) -> list[str]:

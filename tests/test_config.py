@@ -103,13 +103,12 @@ def test_a_password_of_the_environment_replaces_the_files_command(monkeypatch: p
 
 
 def test_relative_paths_are_relative_to_the_file(nowhere: Path) -> None:
-    text = '[database]\nurl = "sqlite:///var/b.db"\n[rules]\nfiles = ["own.toml"]\n' + MAILBOX.replace(
+    text = '[database]\nurl = "sqlite:///var/b.db"\n' + MAILBOX.replace(
         'password_command = "pass show bounces"', 'password_file = "secret"\nca_file = "/etc/ca.pem"'
     )
     settings = load(text, nowhere / "conf")
     box = settings.mailbox["shop-bounces"]
     assert settings.database.url == f"sqlite:///{nowhere}/conf/var/b.db"
-    assert settings.rules.files == (nowhere / "conf/own.toml",)
     assert (box.password_file, box.ca_file) == (nowhere / "conf/secret", Path("/etc/ca.pem"))
 
 
@@ -123,7 +122,7 @@ def test_an_absolute_sqlite_path_stays(nowhere: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[databse]\nurl = 'x'\n", "databse: unknown key: known are database, mailbox, policy, rules"),
+        ("[databse]\nurl = 'x'\n", "databse: unknown key: known are database, mailbox, policy"),
         (MAILBOX + "pasword = 'x'\n", "[mailbox.shop-bounces] pasword: unknown key: known are after"),
         (
             MAILBOX + "after = 'archive'\n",

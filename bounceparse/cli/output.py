@@ -51,7 +51,7 @@ def json_line(row: Mapping[str, Any]) -> bytes:
 
 def print_json(row: Mapping[str, Any]) -> None:
     """Write ``row`` to standard output as :func:`json_line`."""
-    click.get_binary_stream("stdout").write(json_line(row))
+    sys.stdout.buffer.write(json_line(row))
 
 
 def complain(text: str) -> None:
@@ -111,15 +111,18 @@ def print_fields(fields: Iterable[tuple[str, object]], *, indent: str = "") -> N
 
 
 @contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, when that is a terminal: gives the function to call with what got done."""
+def progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on standard error, when that is a terminal.
+
+    Gives the function to call with how much is done so far and how much there is in all (None: not known).
+    """
     if not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(plain(label).replace("[", "("), total=total)
-        yield lambda done: bar.update(task, advance=done)
+        task = bar.add_task(plain(label).replace("[", "("), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -37,9 +36,8 @@ def parse(ctx: click.Context, as_json: bool, jobs: int, paths: tuple[str, ...]) 
     answer = answer_json if as_json else answer_text
     answers = _answer_all(read_files(paths, note), answer, jobs)
     if as_json:
-        out = click.get_binary_stream("stdout")
         for line in answers:
-            out.write(line)
+            sys.stdout.buffer.write(line)
     else:
         click.echo(click.style(f"{OUTCOME_HEADING}source", bold=True))
         for line in answers:
@@ -86,8 +84,10 @@ def _answer_in_pool(messages: Iterable[Source], answer: Callable[[str, bytes], b
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing import get_context
 
+    from bounceparse.ingest import end_with_parent
+
     # spawn: a forked worker would keep what its parent had open
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent) as pool:
         waiting: deque[Future[bytes]] = deque()
         for batch in _batches(messages):
             waiting.append(pool.submit(_answer_batch, batch, answer))
@@ -112,16 +112,3 @@ def _batches(messages: Iterable[Source]) -> Iterator[list[Source]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent has gone, however that went."""
-    from multiprocessing import parent_process
-
-    def watch() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -33,7 +33,8 @@ class Session:
         return make_url(self.settings.database.url).render_as_string(hide_password=True)
 
     def store(self) -> Store:
-        """The database of the configuration, opened; raises ``ConfigError`` or ``StoreError``."""
+        """The database of the configuration, opened, for a ``with``; raises ``ConfigError`` or ``StoreError``."""
+        from bounceparse.config import build_policy
         from bounceparse.db import Store
 
-        return Store(self.settings.database.url)
+        return Store(self.settings.database.url, policy=build_policy(self.settings))

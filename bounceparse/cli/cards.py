@@ -1,0 +1,199 @@
+"""``bounceparse address`` and ``customer``: what a support desk reads while the customer is on the phone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bounceparse.advice import LANGUAGES, advice
+from bounceparse.cli.output import coloured, plain, print_fields, print_json
+from bounceparse.cli.session import Session
+
+if TYPE_CHECKING:
+    from bounceparse.db import CustomerCard, RecordedOutcome, SentStatus, Standing
+
+_RECENT = timedelta(days=30)
+"""An outcome older than this says nothing about an address that is not suppressed."""
+
+_LABELS = {
+    "en": {
+        "yes": "yes",
+        "no": "no",
+        "some": "yes, with exceptions",
+        "mailed": "mail is sent",
+        "status": "status",
+        "reason": "reason",
+        "since": "since",
+        "until": "until",
+        "lifted": "until lifted",
+        "count": "counted",
+        "scope": "reaches",
+        "said": "server said",
+        "customer": "customer",
+        "sent": "last sent",
+        "happened": "last reports",
+        "unknown": "nothing is known of this customer",
+    },
+    "pl": {
+        "yes": "tak",
+        "no": "nie",
+        "some": "tak, z wyjątkami",
+        "mailed": "wysyłamy",
+        "status": "status",
+        "reason": "powód",
+        "since": "od",
+        "until": "do",
+        "lifted": "do zdjęcia blokady",
+        "count": "razy",
+        "scope": "zakres",
+        "said": "serwer odpowiedział",
+        "customer": "klient",
+        "sent": "ostatnio wysłane",
+        "happened": "ostatnie zgłoszenia",
+        "unknown": "nic nie wiemy o tym kliencie",
+    },
+}
+_language = click.option(
+    "--lang", "language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language of the card."
+)
+
+
+@click.command(epilog="Example: bounceparse address jan@example.pl --lang pl")
+@click.option("--json", "as_json", is_flag=True, help="The card as one JSON object.")
+@_language
+@click.argument("address")
+@click.pass_obj
+def address(session: Session, address: str, as_json: bool, language: str) -> None:
+    """Print what is known of an address: may we mail it, what happened, what to do."""
+    with session.store() as store:
+        standing = store.standing(address)
+        history = store.history(address)
+    if as_json:
+        print_json({**_standing_json(standing, history, language), "outcomes": [row.to_json() for row in history]})
+        return
+    print_standing(standing, history, language)
+    _print_reports(history[:5], language)
+
+
+@click.command(epilog="Example: bounceparse customer 4711 --lang pl")
+@click.option("--json", "as_json", is_flag=True, help="The card as one JSON object.")
+@_language
+@click.argument("customer", metavar="ID")
+@click.pass_obj
+def customer(session: Session, customer: str, as_json: bool, language: str) -> None:
+    """Print the card of a customer: all addresses, the latest mail and what became of it."""
+    with session.store() as store:
+        card = store.customer(customer)
+        histories = {standing.address: store.history(standing.address) for standing in card.addresses}
+    if as_json:
+        print_json(_card_json(card, histories, language))
+        return
+    print_card(card, histories, language)
+
+
+def print_card(card: CustomerCard, histories: dict[str, tuple[RecordedOutcome, ...]], language: str = "en") -> None:
+    """The card of a customer as people read it."""
+    labels = _LABELS[language]
+    if not card.addresses:
+        click.echo(f"{labels['customer']} {plain(card.customer)}: {labels['unknown']}")
+        return
+    click.echo(click.style(f"{labels['customer']} {plain(card.customer)}", bold=True))
+    for standing in card.addresses:
+        click.echo()
+        print_standing(standing, histories[standing.address], language)
+    click.echo()
+    click.echo(click.style(f"{labels['sent']}:", dim=True))
+    for sent in card.sent[:5]:
+        click.echo(
+            f"  {plain(sent.sent_at)}  {coloured(_fate(sent), 12)} {plain(sent.recipient)}  {plain(sent.subject)}"
+        )
+    _print_reports(card.outcomes[:5], language)
+
+
+def print_standing(standing: Standing, history: Sequence[RecordedOutcome], language: str = "en") -> None:
+    """The card of an address as people read it; ``history`` is newest first."""
+    labels = _LABELS[language]
+    if not standing.mailable:
+        mailed = click.style(labels["no"], fg="red")
+    else:
+        mailed = click.style(labels["some"] if standing.suppressions else labels["yes"], fg="green")
+    click.echo(f"{click.style(plain(standing.address), bold=True)}  {labels['mailed']}: {mailed}")
+    until = standing.until or (labels["lifted"] if standing.since else None)
+    recent = _recent(history)
+    print_fields(
+        [
+            (labels["status"], standing.status or (recent.outcome.status if recent else None)),
+            (labels["reason"], _reason(standing, history)),
+            (labels["since"], standing.since),
+            (labels["until"], until),
+            (labels["count"], standing.count or None),
+            (labels["scope"], standing.scope),
+            (labels["said"], recent.outcome.diagnostic if recent else None),
+        ],
+        indent="  ",
+    )
+    click.echo(click.wrap_text(advice(_reason(standing, history), language), 100, "  ", "  "))
+
+
+def _print_reports(history: Sequence[RecordedOutcome], language: str) -> None:
+    if not history:
+        return
+    click.echo()
+    click.echo(click.style(f"{_LABELS[language]['happened']}:", dim=True))
+    for row in history:
+        found = row.outcome
+        when = plain(found.occurred_at or row.recorded_at)
+        click.echo(f"  {when}  {coloured(found.status, 12)} {found.reason:<24} {row.trust:<12} {plain(found.subject)}")
+
+
+def _recent(history: Sequence[RecordedOutcome]) -> RecordedOutcome | None:
+    """The newest outcome, unless it is old."""
+    if not history or history[0].recorded_at < datetime.now(UTC) - _RECENT:
+        return None
+    return history[0]
+
+
+def _reason(standing: Standing, history: Sequence[RecordedOutcome]) -> str | None:
+    """What the advice is about: the suppression's reason, else that of what happened lately."""
+    recent = _recent(history)
+    return standing.reason or (recent.outcome.reason if recent else None)
+
+
+def _fate(sent: SentStatus) -> str:
+    """The status of a sent message, or what its recipient answered."""
+    if sent.complained_at:
+        return "complaint"
+    return "unsubscribe" if sent.unsubscribed_at else sent.status
+
+
+def _standing_json(standing: Standing, history: Sequence[RecordedOutcome], language: str) -> dict[str, Any]:
+    reason = _reason(standing, history)
+    return {
+        **{name: _value(getattr(standing, name)) for name in _STANDING},
+        "suppressions": [{name: _value(getattr(row, name)) for name in _SUPPRESSION} for row in standing.suppressions],
+        "advice": advice(reason, language),
+    }
+
+
+def _card_json(card: CustomerCard, histories: dict[str, tuple[RecordedOutcome, ...]], language: str) -> dict[str, Any]:
+    return {
+        "customer": card.customer,
+        "addresses": [_standing_json(row, histories[row.address], language) for row in card.addresses],
+        "sent": [{name: _value(getattr(row, name)) for name in _SENT} for row in card.sent],
+        "outcomes": [row.to_json() for row in card.outcomes],
+    }
+
+
+_STANDING = ("address", "mailable", "status", "reason", "since", "until", "count", "scope", "cause")
+_SUPPRESSION = ("subject", "scope", "cause", "status", "reason", "since", "until", "count", "last_at")
+_SENT = (
+    "message_id", "recipient", "subject", "stream", "sent_at", "status", "reason", "status_at", "complained_at",
+    "unsubscribed_at",
+)  # fmt: skip
+
+
+def _value(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value

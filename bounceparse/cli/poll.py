@@ -1,0 +1,118 @@
+"""``bounceparse poll`` and ``replay``: from mailboxes, or saved mail, into the database."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from bounceparse.cli import EX_TEMPFAIL
+from bounceparse.cli.output import complain, print_json, progress
+from bounceparse.cli.session import Session
+from bounceparse.errors import BounceparseError, InputError, MailboxLocked
+from bounceparse.ingest import PollResult, poll_mailbox
+from bounceparse.ingest import replay as replay_files
+
+if TYPE_CHECKING:
+    from bounceparse.db import Store
+    from bounceparse.mailboxes.account import ImapAccount
+
+_MOST_READERS = 4
+
+
+@click.command(epilog="Example: bounceparse poll --mailbox bounces --dry-run")
+@click.option("--mailbox", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
+@click.option("--dry-run", is_flag=True, help="Fetch and read, but write nothing, here or on the server.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a mailbox, one a line.")
+@click.pass_context
+def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Read what is new in the mailboxes, record it, then mark it on the server.
+
+    A mailbox that fails does not stop the others; one that another poll has locked is skipped. Exit status 0 done,
+    1 something needs a person, 75 all that failed may work later.
+    """
+    from bounceparse.config import imap_accounts
+
+    session: Session = ctx.obj
+    accounts = imap_accounts(session.settings, names)
+    statuses = set()
+    with session.store() as store:
+        for account in accounts:
+            statuses.add(_poll_one(account, store, dry_run=dry_run, as_json=as_json))
+        if not dry_run:
+            store.settle()
+    ctx.exit(1 if 1 in statuses else max(statuses))
+
+
+def _poll_one(account: ImapAccount, store: Store, *, dry_run: bool, as_json: bool) -> int:
+    """Poll one mailbox and tell about it; answers the exit status that it asks for."""
+    from bounceparse.mailboxes.imap import open_mailbox
+
+    error: BounceparseError | None = None
+    result = PollResult(account.name)
+
+    def show(so_far: PollResult, total: int | None) -> None:
+        nonlocal result
+        result = so_far  # what a poll that fails has done until then
+        advance(so_far.fetched, total)
+
+    try:
+        with open_mailbox(account) as mailbox, progress(account.name) as advance:
+            result = poll_mailbox(mailbox, store, dry_run=dry_run, progress=show, jobs=_readers())
+            for alert in mailbox.alerts:
+                complain(f"mailbox {account.name}: the server says: {alert}")
+    except BounceparseError as fault:
+        error = fault
+        skipped = ": skipped" if isinstance(fault, MailboxLocked) else ""
+        complain(f"{fault}{skipped}")
+    _tell(result, as_json=as_json, dry_run=dry_run, error=error)
+    if error is None:
+        return 0
+    return EX_TEMPFAIL if error.temporary else 1
+
+
+@click.command(epilog="Example: bounceparse replay ~/Maildir old-bounces.mbox")
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that read.")
+@click.option("--json", "as_json", is_flag=True, help="The counts as a JSON object.")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.pass_context
+def replay(ctx: click.Context, jobs: int, as_json: bool, paths: tuple[str, ...]) -> None:
+    """Record saved mail: files, folders, mbox files, Maildirs, or - for standard input.
+
+    Replaying again adds nothing. Exit status 1 when some input could not be opened.
+    """
+    from bounceparse.files import read_files
+
+    session: Session = ctx.obj
+    unread: list[InputError] = []
+
+    def note(error: InputError) -> None:
+        unread.append(error)
+        complain(str(error))
+
+    with session.store() as store:
+        with progress("replay") as advance:
+            result = replay_files(
+                read_files(paths, note), store, jobs=jobs, progress=lambda so_far, total: advance(so_far.fetched, total)
+            )
+        store.settle()
+    _tell(result, as_json=as_json)
+    ctx.exit(1 if unread else 0)
+
+
+def _readers() -> int:
+    """Processes that read, once there is much to read: one for each core that we may use."""
+    return min(len(os.sched_getaffinity(0)), _MOST_READERS)
+
+
+def _tell(result: PollResult, *, as_json: bool, dry_run: bool = False, error: BounceparseError | None = None) -> None:
+    if result.failed:
+        complain(f"{result.mailbox}: {result.failed} messages could not be read: they are held and left where they are")
+    if as_json:
+        print_json({**asdict(result), "error": None if error is None else str(error)})
+    elif error is None or result.fetched:
+        recorded = "nothing recorded (dry run)" if dry_run else f"{result.messages} recorded, {result.marked} marked"
+        found = f"{result.outcomes} outcomes" + ("" if dry_run else f" ({result.new_outcomes} new)")
+        click.echo(f"{result.mailbox}: {result.fetched} fetched, {recorded}, {found}")
