@@ -1,0 +1,186 @@
+"""What a delivery report says of one recipient -> :class:`Diagnosis`: the reason, what decided it, and the codes as written.
+
+The order of evidence: the words of the server that refused (a provider's text, its codes, other text), the enhanced code
+in them, the words around them, what the human-readable part says near the address, the reply code, the phase, the
+Status field. Codes are reported as written, the server's own before the Status field.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bounceparse.codes import Phase
+from bounceparse.mime import collapse
+from bounceparse.outcomes import REASONS, Status
+from bounceparse.replies import Reply, read_reply
+from bounceparse.reports import DeliveryReport, RecipientReport
+from bounceparse.rules import Hit, Rule, RuleSet
+from bounceparse.transcript import find_phase, find_reply_lines, paragraph_of
+
+UNDEFINED = "undefined"
+_NO_REPLY = read_reply("")
+
+
+class Diagnosis(NamedTuple):
+    """Why a recipient failed.
+
+    Attributes:
+        reason: a slug of :data:`bounceparse.outcomes.REASONS`.
+        rule: the rule that decided, None where nothing did.
+        part, matched: where the deciding words stand, and the words as spelled there.
+        code, enhanced: as written; ``diagnostic``: the words of the server, capped.
+        temporary: whether the codes say that the failure was a passing one.
+        by_text: whether words decided, not a code.
+    """
+
+    reason: str
+    rule: Rule | None
+    part: str
+    matched: str
+    code: int | None
+    enhanced: str | None
+    diagnostic: str | None
+    phase: Phase | None
+    host: str | None
+    provider: str | None
+    temporary: bool
+    by_text: bool
+
+
+class _Finding(NamedTuple):
+    rule: Rule
+    part: str
+    matched: str
+    by_text: bool = False
+
+
+def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet) -> Diagnosis:
+    """Judge what ``report`` says of ``recipient``."""
+    alone = len(report.recipients) == 1
+    words, part = _words_of(recipient, report)
+    reply = read_reply(words) if words else _NO_REPLY
+    host = _host_of(recipient)
+    phase = recipient.phase or find_phase(recipient, report.text, alone)
+    finding, provider = _find(recipient, report, rules, reply, part, host, phase, alone)
+    written = reply.enhanced or recipient.status
+    return Diagnosis(
+        reason=finding.rule.reason if finding else UNDEFINED,
+        rule=finding.rule if finding else None,
+        part=finding.part if finding else part,
+        matched=finding.matched if finding else _anything(recipient, report, words),
+        code=reply.code,
+        enhanced=written,
+        diagnostic=reply.text.replace(" <<< ", " ") or None,
+        phase=phase,
+        host=host,
+        provider=provider,
+        temporary=_is_temporary(reply, recipient.status),
+        by_text=finding is not None and finding.by_text,
+    )
+
+
+def _words_of(recipient: RecipientReport, report: DeliveryReport) -> tuple[str, str]:
+    """The words to judge and the part they stand in."""
+    words = recipient.diagnostic
+    if not words:
+        return recipient.text or paragraph_of(recipient, report.text) or "", "text"
+    if words[3:4] == "-" and "\n<<< " in report.text:  # Sendmail gives the first line of a reply only
+        lines = find_reply_lines(words, report.text)
+        if lines:
+            return lines, "text"
+    return words, recipient.part
+
+
+def _host_of(recipient: RecipientReport) -> str | None:
+    """The host whose words these are; where none is named, the recipient's domain speaks through its exchangers."""
+    if recipient.remote_mta:
+        return recipient.remote_mta.lower().rstrip(".")
+    if recipient.recipient and recipient.diagnostic_type in (None, "smtp"):
+        return recipient.recipient.rpartition("@")[2] or None
+    return None
+
+
+def _find(
+    recipient: RecipientReport,
+    report: DeliveryReport,
+    rules: RuleSet,
+    reply: Reply,
+    part: str,
+    host: str | None,
+    phase: Phase | None,
+    alone: bool,
+) -> tuple[_Finding | None, str | None]:
+    """The first finding in the order of evidence, and the provider."""
+    hit, provider = rules.match_words(reply.words, code=reply.code, enhanced=reply.enhanced, host=host, phase=phase)
+    if hit:
+        return _of_hit(hit, reply, part), provider
+    if recipient.diagnostic_type == "x-unix" and recipient.diagnostic and recipient.diagnostic.isdigit():
+        rule = rules.match_exit(int(recipient.diagnostic[:6]))
+        if rule:
+            return _Finding(rule, part, recipient.diagnostic), provider
+    if reply.enhanced:
+        rule = rules.match_enhanced(reply.enhanced, code=reply.code, phase=phase)
+        if rule and rule.reason != UNDEFINED:
+            return _Finding(rule, part, reply.enhanced), provider
+    return (
+        _find_around(recipient, report, rules, reply, part, alone)
+        or _find_by_code(rules, reply, part, phase)
+        or _find_by_status(recipient, rules, reply)
+    ), provider
+
+
+def _of_hit(hit: Hit, reply: Reply, part: str) -> _Finding:
+    if hit.end > hit.begin:
+        return _Finding(hit.rule, part, reply.spelled(hit.begin, hit.end), True)
+    return _Finding(hit.rule, part, reply.enhanced or str(reply.code or ""))
+
+
+def _find_around(
+    recipient: RecipientReport, report: DeliveryReport, rules: RuleSet, reply: Reply, part: str, alone: bool
+) -> _Finding | None:
+    """What stands around the reply: in the diagnostic, then in the human-readable part about this recipient."""
+    if len(reply.around) > len(reply.words):
+        hit, _ = rules.match_words(reply.around)
+        if hit and hit.end:
+            return _Finding(hit.rule, part, reply.spelled(hit.begin, hit.end, around=True), True)
+    texts = [recipient.text if recipient.diagnostic else None]
+    if recipient.diagnostic:
+        texts.append(paragraph_of(recipient, report.text))
+    if alone:
+        texts.append(collapse(report.text[:4096]))
+    for text in texts:
+        if text:
+            said = read_reply(text)
+            hit, _ = rules.match_words(said.words, code=said.code, enhanced=said.enhanced)
+            if hit and hit.end:
+                return _Finding(hit.rule, "text", said.spelled(hit.begin, hit.end), True)
+    return None
+
+
+def _find_by_code(rules: RuleSet, reply: Reply, part: str, phase: Phase | None) -> _Finding | None:
+    rule = rules.match_code(reply.code, phase=phase) if reply.code else None
+    if rule:
+        return _Finding(rule, part, str(reply.code))
+    rule = rules.match_phase(phase) if phase else None
+    return _Finding(rule, part, reply.text[:200]) if rule and reply.text else None
+
+
+def _find_by_status(recipient: RecipientReport, rules: RuleSet, reply: Reply) -> _Finding | None:
+    """The Status field; a code that the reporting system derived never proves that an address is dead."""
+    if not recipient.status:
+        return None
+    rule = rules.match_enhanced(recipient.status, code=reply.code)
+    if rule is None or (recipient.derived_status and REASONS[rule.reason].status is Status.HARDBOUNCE):
+        return None
+    return _Finding(rule, "delivery-status", recipient.status)
+
+
+def _is_temporary(reply: Reply, status: str | None) -> bool:
+    if reply.code:
+        return reply.code < 500
+    return (reply.enhanced or status or "5").startswith("4")
+
+
+def _anything(recipient: RecipientReport, report: DeliveryReport, words: str) -> str:
+    """Words that a verdict without a rule rests on: the Status, the diagnostic, the address, the text."""
+    return recipient.status or words[:200] or recipient.recipient or collapse(report.text[:200])

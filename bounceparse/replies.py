@@ -1,0 +1,181 @@
+"""The words of a mail server in -> :class:`Reply`: the reply that decides, its codes and its text ready for the rules.
+
+A diagnostic is often a chain: a relay quotes what the next server said, an SMTP client prefixes each line of a
+multi-line reply with the code, a gateway wraps the reply of another one. The last reply of the chain is the one given
+nearest to the recipient, so that is the one read here; the words around it are kept.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+from bounceparse.codes import find_enhanced_status
+
+TEXT_CAP = 2048
+"""Characters of a reply that are looked at."""
+
+_CODE = r"(4[2-57]\d|5[0-57]\d)"
+# RFC 5321 section 4.2 with RFC 2034; seen too: "550 #5.1.1", "550: text", "550 550 5.1.1", "552 1 Requested ..."
+_HEAD = re.compile(
+    r"[\s\"'<(\[]*([245]\d\d)(?=[ \-:;,.)\]'\"/]|$)(?:[ \-:]\s*(?:\1[ \-])?#?([245]\.\d{1,3}\.\d{1,3})(?![\d.]))?",
+    re.ASCII,
+)
+_UNITS = r"(?! ?(?:[kmgKMG]i?[bB]\b|bytes?\b|m(?:essage|inute|ail)s?\b|recipients?\b|seconds?\b|days?\b|hours?\b|%))"
+_INNER = re.compile(rf"{_CODE}(?=[ \-]){_UNITS}", re.ASCII)
+# "Unknown address error 550-'5.1.1 ...'": IronPort and, in its early years, Amazon SES
+_QUOTED = re.compile(
+    r"^(?:\w{3}[ -])?[245]\.[\dx]{1,3}\.\d{1,3} - [^']{3,80}?(?: (\d{3})-)?'(.{3,})'", re.ASCII | re.DOTALL
+)
+_NAMED_CODE = re.compile(
+    r"(?:error|status|code|reply|response)[ _]?(?:code)?[ :=#]{1,3}([45]\d\d)\b", re.IGNORECASE | re.ASCII
+)
+# What stands before a quoted reply; ":" alone covers "said:", "reason:", "host mx.example [192.0.2.1]:" and the like.
+_LEADS = ("->", ":", "said", "returned", "replied", "error", "<<<", ">>>", "=>", "with", "was", "<")
+_OPENERS = " '\"<([{`"
+
+
+class _Folds(dict[int, str]):
+    """Code point -> its folded form, filled on demand."""
+
+    def __missing__(self, point: int) -> str:
+        folded = unicodedata.normalize("NFKC", chr(point)).casefold()
+        kept = "".join(c for c in unicodedata.normalize("NFD", folded) if not 0x300 <= ord(c) <= 0x36F)
+        kept = unicodedata.normalize("NFC", kept).translate(_PLAIN)
+        if unicodedata.category(chr(point)) in ("Cf", "Cs"):  # soft hyphen, zero width, direction; lone surrogates
+            kept = ""
+        self[point] = kept
+        return kept
+
+
+_PLAIN = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ı": "i", "’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "\u00a0": " "}
+)
+_FOLDS = _Folds()
+
+
+def fold(text: str) -> str:
+    """``text`` as rules compare it: NFKC, case folded, Latin and Cyrillic accents and invisible characters dropped."""
+    return text.lower() if text.isascii() else text.translate(_FOLDS)
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a server said.
+
+    Attributes:
+        text: the whole text it stands in, white space collapsed, as spelled.
+        code, enhanced: its codes as written, None where it has none. ``enhanced`` may come from the words around it.
+        words: the deciding reply, folded, the repeated codes of a multi-line reply left out.
+        around: all words, folded likewise; the same as ``words`` where the reply quotes no other.
+        bare: whether it says nothing but codes.
+    """
+
+    text: str
+    code: int | None
+    enhanced: str | None
+    words: str
+    around: str
+    bare: bool
+    _cuts: tuple[tuple[int, int], ...] = ()
+
+    def spelled(self, begin: int, end: int, *, around: bool = False) -> str:
+        """A slice of ``words`` (or ``around``) as it stands in ``text``."""
+        if not around:
+            shift = len(self.around) - len(self.words)
+            begin, end = begin + shift, end + shift
+        for at, until in self._cuts:  # back to offsets of the folded text with its cuts
+            if at <= begin:
+                begin += until - at
+            if at < end:
+                end += until - at
+        if not self.text.isascii():
+            begin, end = _unfolded(self.text, begin, end)
+        return self.text[begin:end].strip()
+
+
+def _unfolded(text: str, begin: int, end: int) -> tuple[int, int]:
+    """Offsets into ``text`` for offsets into its folded form."""
+    at, first = 0, None
+    for place, char in enumerate(text):
+        if first is None and at >= begin:
+            first = place
+        if at >= end:
+            return (first if first is not None else place), place
+        at += len(_FOLDS[ord(char)])
+    return (first if first is not None else len(text)), len(text)
+
+
+def read_reply(text: str) -> Reply:
+    """The deciding reply in ``text`` (white space collapsed); works for any text, with or without codes."""
+    text = text[:TEXT_CAP]
+    around = fold(text)
+    head = _HEAD.match(around)
+    cuts: tuple[tuple[int, int], ...] = ()
+    last = None
+    if head and around[head.end(1) : head.end(1) + 1] == "-":
+        around, cuts, last = _join_lines(around, head[1], head.end(1))
+    words = around
+    begin, outer_code = _find_inner(around, head)
+    if begin:
+        words = around[begin:]
+        head = _HEAD.match(words) or head
+        last = None
+    code = int(head[1]) if head else None
+    enhanced = last or (head[2] if head else None)
+    if enhanced is None and "." in words:
+        enhanced = find_enhanced_status(words) or (find_enhanced_status(around) if begin else None)
+    if code is None and ("code" in around or "error" in around):
+        named = _NAMED_CODE.search(around)
+        code = int(named[1]) if named else None
+    code = outer_code or code
+    bare = head is not None and len(words) < 16 and not any(map(str.isalpha, words))
+    return Reply(text, code if code is None or code > 399 else None, enhanced, words, around, bare, cuts)
+
+
+def _find_inner(words: str, head: re.Match[str] | None) -> tuple[int, int | None]:
+    """Where the last reply of a chain begins (0: there is but one), and the code of a wrapper that quotes without one."""
+    if "'" in words and (quoted := _QUOTED.match(words)):
+        return quoted.start(2), int(quoted[1]) if quoted[1] else None
+    begin = 0
+    if " 5" not in words and " 4" not in words and ":5" not in words and ":4" not in words and "<4" not in words:
+        return 0, None
+    for found in _INNER.finditer(words, 1):
+        at = found.start()
+        if words[at - 1] not in " '\"<([{`:>":
+            continue
+        before = words[max(0, at - 40) : at]
+        if before.endswith("<") or before.rstrip(_OPENERS).endswith(_LEADS):
+            begin = at
+        elif head and begin == 0 and head[1][0] == "2":  # a greeting before the refusal ("220-mx.example 421 4.2.1")
+            begin = at
+    return begin, None
+
+
+@lru_cache(maxsize=64)
+def _further_line(code: str) -> re.Pattern[str]:
+    return re.compile(rf" (?:<<< )?{code}([- ])(?:#?([245]\.\d{{1,3}}\.\d{{1,3}})(?: |$))?", re.ASCII)
+
+
+def _join_lines(folded: str, code: str, start: int) -> tuple[str, tuple[tuple[int, int], ...], str | None]:
+    """A multi-line reply without the codes of its further lines; what was cut; the last enhanced code among them."""
+    pieces: list[str] = []
+    cuts: list[tuple[int, int]] = []
+    last: str | None = None
+    at = removed = 0
+    final = folded.rfind(f" {code}-") + 1  # the line after it ends the reply
+    for found in _further_line(code).finditer(folded, start):
+        begin = found.start() + 1  # the space before the code stays
+        if found[1] == " " and begin < final and not found[2]:
+            continue
+        pieces.append(folded[at:begin])
+        at = found.end()
+        cuts.append((begin - removed, at - removed))
+        removed += at - begin
+        last = found[2] or last
+        if len(cuts) == 100 or begin >= final > 0 and found[1] == " ":
+            break
+    pieces.append(folded[at:])
+    return "".join(pieces), tuple(cuts), last

@@ -1,0 +1,286 @@
+"""Rule files in -> :class:`RuleSet`: which reason the words and codes of a reply give.
+
+Wording is data: a TOML file a provider, a file a language, generic text, the IANA codes, reply codes, exit statuses.
+The first match wins, in this order: a provider's text, a provider's code, generic and language text (files by ``rank``,
+rules as they stand), then, asked separately, enhanced codes and reply codes. Columns of a ``[[rule]]``:
+
+==============  ======================================================================================================
+``id``          unique name, ``file/what``
+``reason``      a slug of :data:`bounceparse.outcomes.REASONS`
+``status``      only where it differs from the one that the reason has
+``text``        RE2 patterns over folded text (:func:`bounceparse.replies.fold`): one, or a list of alternatives
+``code``        reply codes; with ``text`` a reply without any code passes too
+``enhanced``    enhanced codes; ``*.1.1`` stands for 4.1.1 and 5.1.1, ``5.7.*`` for every detail
+``exit``        exit statuses of a local delivery agent (sysexits.h)
+``remote_mta``  host names, ``*.example.com`` for a domain and all below it
+``phase``       phases of the SMTP dialogue, see :class:`bounceparse.codes.Phase`
+``examples``    replies that must reach this very rule through the whole set; each alternative of ``text`` needs one
+``source``      where the wording is documented or known from
+==============  ======================================================================================================
+
+A file may say once for all its rules ``provider``, ``hosts`` (domains of its mail exchangers), ``signature`` (patterns
+by which its replies are known where no host is told), ``rank`` and ``source``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bounceparse.codes import Phase
+from bounceparse.errors import RuleError
+from bounceparse.replies import Reply, read_reply
+from bounceparse.rules.loading import Rule, RuleFile, read_file
+
+__all__ = ["Hit", "Rule", "RuleSet", "load_rules", "packaged_rules"]
+
+
+class Hit(NamedTuple):
+    """A rule that matched, and where: offsets into the words given (0, 0 where a code and no text decided)."""
+
+    rule: Rule
+    begin: int = 0
+    end: int = 0
+
+
+class RuleSet:
+    """All rules, in order. Patterns are compiled on first use, once; a set can be used from several threads."""
+
+    def __init__(self, files: Iterable[RuleFile]) -> None:
+        """Merge ``files``: a later rule with the id of an earlier one takes its place."""
+        rules: dict[str, Rule] = {}
+        self._hosts: dict[str, str] = {}
+        self._signatures: list[tuple[str, str]] = []
+        for file in files:
+            rules.update((rule.id, rule) for rule in file.rules)
+            if file.provider:
+                self._hosts.update((host, file.provider) for host in file.hosts)
+                self._signatures.extend((pattern, file.provider) for pattern in file.signatures)
+        self.rules: tuple[Rule, ...] = tuple(sorted(rules.values(), key=lambda rule: (rule.tier, rule.rank)))
+        self._by_code: dict[tuple[str | None, str | int], list[Rule]] = {}
+        self._by_exit: dict[int, Rule] = {}
+        for rule in self.rules:
+            if not rule.text:
+                for key in (*rule.enhanced, *rule.code) if not rule.enhanced else rule.enhanced:
+                    self._by_code.setdefault((rule.provider, key), []).append(rule)
+                self._by_exit.update((number, rule) for number in rule.exit)
+                for phase in rule.phase if not (rule.enhanced or rule.code) else ():
+                    self._by_code.setdefault((rule.provider, phase.value), []).append(rule)
+
+    @cached_property
+    def _patterns(self) -> tuple[Any, list[int]]:
+        """The compiled filter, and for each pattern the index of its rule, or -1 - n for the n-th signature."""
+        import re2
+
+        options = re2.Options()
+        options.log_errors = False
+        compiled, owners = re2.Filter(), []
+        for index, rule in enumerate(self.rules):
+            for pattern in rule.text:
+                _add(compiled, pattern, options, f"{rule.file}: rule {rule.id}")
+                owners.append(index)
+        for index, (pattern, provider) in enumerate(self._signatures):
+            _add(compiled, pattern, options, f"signature of {provider}")
+            owners.append(-1 - index)
+        compiled.Compile()
+        return compiled, owners
+
+    def compile(self) -> None:
+        """Compile the patterns now; raises :class:`RuleError` for one that is not RE2."""
+        self._patterns  # noqa: B018
+
+    def provider_of(self, host: str | None) -> str | None:
+        """The provider whose mail exchangers ``host`` is one of."""
+        while host:
+            if host in self._hosts:
+                return self._hosts[host]
+            host = host.partition(".")[2]
+        return None
+
+    def match_words(
+        self,
+        words: str,
+        *,
+        code: int | None = None,
+        enhanced: str | None = None,
+        host: str | None = None,
+        phase: Phase | None = None,
+    ) -> tuple[Hit | None, str | None]:
+        """What ``words`` (folded) say: the first rule of a provider's text, a provider's code, other text.
+
+        ``code``, ``enhanced`` (as written), ``host`` (lower case) and ``phase`` narrow it down where they are known.
+        Also answers the provider, by host or else by the signature in the words.
+        """
+        filter_, owners = self._patterns
+        found = filter_.Match(words) or ()
+        provider = self.provider_of(host)
+        best: int | None = None
+        pattern = 0
+        for number in found:
+            owner = owners[number]
+            if owner < 0:
+                provider = provider or self._signatures[-1 - owner][1]
+            elif (best is None or owner < best) and _applies(self.rules[owner], code, enhanced, host, phase):
+                best, pattern = owner, number
+        if provider and (best is None or self.rules[best].tier > 1):
+            rule = self._find_code(provider, code, enhanced, host, phase)
+            if rule:
+                return Hit(rule), provider
+        if best is None:
+            return None, provider
+        begin, end = filter_.re(pattern).search(words).span()
+        return Hit(self.rules[best], begin, end), provider
+
+    def match_enhanced(self, enhanced: str, *, code: int | None = None, phase: Phase | None = None) -> Rule | None:
+        """The rule of an enhanced code, exact before wildcard."""
+        return self._first_for_code(None, (enhanced, enhanced.rpartition(".")[0] + ".*"), code, enhanced, None, phase)
+
+    def match_code(self, code: int, *, phase: Phase | None = None) -> Rule | None:
+        """The rule of a reply code that stands alone."""
+        return self._first_for_code(None, (code,), code, None, None, phase)
+
+    def match_phase(self, phase: Phase) -> Rule | None:
+        """The rule of a phase where a refusal tells nothing more."""
+        return self._first_for_code(None, (phase.value,), None, None, None, phase)
+
+    def match_exit(self, number: int) -> Rule | None:
+        """The rule of a local delivery agent's exit status."""
+        return self._by_exit.get(number)
+
+    def _find_code(
+        self, provider: str, code: int | None, enhanced: str | None, host: str | None, phase: Phase | None
+    ) -> Rule | None:
+        keys: list[str | int] = []
+        if enhanced:
+            keys += (enhanced, enhanced.rpartition(".")[0] + ".*")
+        if code:
+            keys.append(code)
+        return self._first_for_code(provider, keys, code, enhanced, host, phase)
+
+    def _first_for_code(
+        self,
+        provider: str | None,
+        keys: Sequence[str | int],
+        code: int | None,
+        enhanced: str | None,
+        host: str | None,
+        phase: Phase | None,
+    ) -> Rule | None:
+        for key in keys:
+            for rule in self._by_code.get((provider, key), ()):
+                if (not rule.code or code is None or code in rule.code) and (not rule.phase or phase in rule.phase):
+                    return rule
+        return None
+
+    def all_matches(self, words: str) -> list[Hit]:
+        """Every rule whose text stands in ``words``, in order, conditions aside: what an explanation lists."""
+        filter_, owners = self._patterns
+        hits = {}
+        for number in filter_.Match(words) or ():
+            if owners[number] >= 0 and owners[number] not in hits:
+                hits[owners[number]] = Hit(self.rules[owners[number]], *filter_.re(number).search(words).span())
+        return [hits[index] for index in sorted(hits)]
+
+    def decide(
+        self, reply: Reply, *, host: str | None = None, phase: Phase | None = None
+    ) -> tuple[Hit | None, str | None]:
+        """The rule that a reply's words decide, else its enhanced code, else its reply code."""
+        hit, provider = self.match_words(reply.words, code=reply.code, enhanced=reply.enhanced, host=host, phase=phase)
+        if hit is None:
+            rule = self._by_codes(reply, phase)
+            hit = Hit(rule) if rule else None
+        return hit, provider
+
+    def _by_codes(self, reply: Reply, phase: Phase | None) -> Rule | None:
+        """The rule of the enhanced code, unless that says nothing and the reply code or the phase say more."""
+        rule = self.match_enhanced(reply.enhanced, code=reply.code, phase=phase) if reply.enhanced else None
+        if rule is None or rule.reason == "undefined":
+            more = self.match_code(reply.code, phase=phase) if reply.code else None
+            rule = more or (self.match_phase(phase) if phase else None) or rule
+        return rule
+
+    def check(self) -> list[str]:
+        """What is wrong with the set: an example that does not reach its rule, an alternative that no example needs."""
+        problems = []
+        for rule in self.rules:
+            for example in rule.examples:
+                reached = self._reached(rule, example)
+                if reached != rule.id:
+                    problems.append(f"{rule.file}: rule {rule.id}: example {example!r} reaches {reached or 'no rule'}")
+            if len(rule.text) > 1:
+                problems += self._idle_alternatives(rule)
+        return problems
+
+    def _reached(self, rule: Rule, example: str) -> str | None:
+        kind, _, number = example.partition("; ")
+        if kind == "x-unix" and number.isdigit():
+            found = self.match_exit(int(number))
+            return found.id if found else None
+        host = rule.remote_mta[0].replace("*", "mx") if rule.remote_mta else None
+        if rule.tier == 1:
+            host = next(host for host, provider in self._hosts.items() if provider == rule.provider)
+        phase = min(rule.phase) if rule.phase else None
+        reply = read_reply(" ".join(example.split()))
+        hit, _ = self.decide(reply, host=host, phase=phase)
+        return hit.rule.id if hit else None
+
+    def _idle_alternatives(self, rule: Rule) -> list[str]:
+        words = [read_reply(" ".join(example.split())).words for example in rule.examples]
+        filter_, owners = self._patterns
+        seen = {number for text in words for number in filter_.Match(text) or ()}
+        first = owners.index(self.rules.index(rule))
+        return [
+            f"{rule.file}: rule {rule.id}: no example needs {pattern!r}"
+            for number, pattern in enumerate(rule.text, first)
+            if number not in seen
+        ]
+
+
+def _add(compiled: Any, pattern: str, options: Any, where: str) -> None:
+    import re2
+
+    try:
+        compiled.Add(pattern, options)
+    except re2.error as error:
+        raise RuleError(f"{where}: {pattern!r} is no RE2 pattern: {error}") from error
+
+
+def _applies(rule: Rule, code: int | None, enhanced: str | None, host: str | None, phase: Phase | None) -> bool:
+    """Whether the conditions beside the text hold; a reply without codes passes conditions on codes."""
+    if rule.code and code is not None and code not in rule.code:
+        return False
+    if rule.enhanced and enhanced is not None and enhanced not in rule.enhanced:
+        return False
+    if rule.phase and phase not in rule.phase:
+        return False
+    return not rule.remote_mta or (host is not None and any(_is_host(host, pattern) for pattern in rule.remote_mta))
+
+
+def _is_host(host: str, pattern: str) -> bool:
+    return host == pattern or (pattern.startswith("*.") and (host.endswith(pattern[1:]) or host == pattern[2:]))
+
+
+def load_rules(extra: Sequence[Path | str] = ()) -> RuleSet:
+    """The packaged rules with an operator's ``extra`` files, whose rules go first and replace those of the same id.
+
+    Raises :class:`RuleError` with file and rule for an unknown key or reason, a missing example, a bad pattern, an id
+    used twice within the packaged files.
+    """
+    files = [read_file(path) for path in sorted(Path(__file__).parent.glob("*.toml"))]
+    seen: dict[str, str] = {}
+    for rule in (rule for file in files for rule in file.rules):
+        if rule.id in seen:
+            raise RuleError(f"{rule.file}: rule {rule.id}: the id is used twice, also in {seen[rule.id]}")
+        seen[rule.id] = rule.file
+    rules = RuleSet([*files, *(read_file(Path(path), rank=-1) for path in extra)])
+    if extra:
+        rules.compile()
+    return rules
+
+
+@cache
+def packaged_rules() -> RuleSet:
+    """The rules that come with bounceparse, loaded once."""
+    return load_rules()

@@ -1,0 +1,148 @@
+"""The human-readable part of a delivery report -> what it says near one recipient: a paragraph, a reply, a phase."""
+
+from __future__ import annotations
+
+import re
+
+from bounceparse.codes import Phase
+from bounceparse.mime import collapse
+from bounceparse.reports import RecipientReport
+
+_REGION = 4096
+_PARAGRAPH = 1024
+# What follows a marker names the command: "RCPT TO command", "end of DATA command", "MAIL FROM:<...> SIZE=1", "EHLO x"
+_COMMANDS = (
+    ("end of data", Phase.EOM),
+    ("message body", Phase.EOM),
+    ("end-of-data", Phase.EOM),
+    ("final data", Phase.EOM),
+    ("dot", Phase.EOM),
+    (".", Phase.EOM),
+    ("text", Phase.EOM),
+    ("rcpt", Phase.RCPT),
+    ("mail", Phase.MAIL),
+    ("data", Phase.DATA),
+    ("bdat", Phase.EOM),
+    ("ehlo", Phase.EHLO),
+    ("helo", Phase.EHLO),
+    ("lhlo", Phase.EHLO),
+    ("starttls", Phase.STARTTLS),
+    ("auth", Phase.AUTH),
+    ("initial", Phase.CONNECT),
+    ("connect", Phase.CONNECT),
+)
+_MARKERS = (
+    "in reply to ",  # Postfix
+    "mail server after ",  # Exim
+    "remote server after ",  # GMX
+    "remote mailer after ",  # old Exim
+    "remote server for ",  # 1&1
+    "in response to ",
+    "did not like our ",  # dma
+    "while sending ",  # Postfix, a connection lost
+    " in ",  # SendGrid: "550 ... in RCPT TO"
+)
+_SENTENCES = (
+    ("does not like recipient", Phase.RCPT),  # qmail
+    ("but sender was rejected", Phase.MAIL),
+    ("failed after i sent the message", Phase.EOM),
+    ("failed on data command", Phase.DATA),
+    ("wasn't able to establish an smtp connection", Phase.CONNECT),
+    ("initial server greeting", Phase.CONNECT),
+    ("[rcpt_to]", Phase.RCPT),  # Yahoo
+    ("[mail_from]", Phase.MAIL),
+    ("[data]", Phase.DATA),
+    ("[end_of_data]", Phase.EOM),
+    ("mail+rcpt", Phase.RCPT),  # chasquid
+    ("data closing", Phase.EOM),
+    ("smtp:rcpt ", Phase.RCPT),
+)
+# "(state 14)" in Gmail's reports until 2017
+_STATES = {
+    "6": Phase.MAIL,
+    "13": Phase.EHLO,
+    "14": Phase.RCPT,
+    "15": Phase.MAIL,
+    "17": Phase.DATA,
+    "18": Phase.EOM,
+}
+_COMMAND_LINE = re.compile(r"^(?:>>>|Sent <<<) *(\S+)", re.MULTILINE)
+
+
+def paragraph_of(recipient: RecipientReport, text: str) -> str | None:
+    """What stands behind the recipient's address up to the next blank line, white space collapsed; None for nothing."""
+    at = -1
+    for address in (recipient.recipient, recipient.final_recipient):
+        at = text.find(address) if address else -1
+        if at >= 0 and address:
+            at += len(address)
+            break
+    if at < 0:
+        return None
+    end = text.find("\n\n", at)
+    words = collapse(text[at : at + _PARAGRAPH if end < 0 else min(end, at + _PARAGRAPH)])
+    return words.lstrip(">:,;)\"' ") or None
+
+
+def find_reply_lines(first: str, text: str) -> str | None:
+    """The whole of a multi-line reply whose ``first`` line is known, from a transcript of ``<<<`` lines; collapsed."""
+    at = text.find("\n<<< " + first[:40])
+    if at < 0:
+        return None
+    lines: list[str] = []
+    for line in text[at + 1 : at + _REGION].split("\n"):
+        if not line.startswith("<<< " + first[:3]):
+            break
+        lines.append(line)
+        if line[7:8] != "-":
+            break
+    return collapse("\n".join(lines))[4:]
+
+
+def find_phase(recipient: RecipientReport, text: str, alone: bool) -> Phase | None:
+    """The phase of the dialogue that the words about ``recipient`` name."""
+    near = recipient.text or _near(recipient, text, alone)
+    region = f"{recipient.diagnostic or ''}\n{near}".lower()
+    for marker in _MARKERS:
+        at = region.find(marker)
+        if at >= 0 and (phase := _command(region[at + len(marker) : at + len(marker) + 24])):
+            return phase
+    for sentence, named in _SENTENCES:
+        if sentence in region:
+            return named
+    if "(state " in region:
+        return _STATES.get(region.partition("(state ")[2].partition(")")[0])
+    if ">>> " in text or "Sent <<<" in text:
+        return _transcript_phase(near)
+    return None
+
+
+def _near(recipient: RecipientReport, text: str, alone: bool) -> str:
+    if alone:
+        return text[:_REGION]
+    at = text.find(recipient.recipient) if recipient.recipient else -1
+    if at < 0:
+        return ""
+    end = text.find("\n\n", at)
+    return text[at : at + _PARAGRAPH if end < 0 else min(end, at + _PARAGRAPH)]
+
+
+def _command(words: str) -> Phase | None:
+    words = words.lstrip("<( ")
+    if words.startswith("pipelined "):
+        words = words[10:]
+    return next((phase for name, phase in _COMMANDS if words.startswith(name)), None)
+
+
+def _transcript_phase(text: str) -> Phase | None:
+    """The last command before the first refusal; a refusal under DATA that goes on with "no valid recipients" is RCPT's."""
+    refusal = re.search(r"^(?:<<<|Received >>>) *[45]\d\d", text, re.MULTILINE)
+    if not refusal:
+        return None
+    commands = _COMMAND_LINE.findall(text, 0, refusal.start())
+    if not commands:
+        return Phase.CONNECT
+    phase = _command(commands[-1].lower())
+    rest = text[refusal.start() :].lower()
+    pipelined = "need rcpt" in rest or "no valid recipient" in rest or "no recipients" in rest
+    return Phase.RCPT if phase is Phase.DATA and pipelined else phase
