@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 from bounceparse.addresses import clean_address, find_addresses
 from bounceparse.mime import Entity, Mail, collapse, field_pattern
@@ -25,7 +24,7 @@ _HEADER_TYPES = (
 )
 _ID = re.compile(r"<([^<>\s][^<>]*)>")
 # Further headers that other modules ask for by name; own X-headers are looked up on demand by ``own_headers``.
-_NONE: Mapping[str, str] = MappingProxyType({})
+_NONE: Mapping[str, str] = {}
 _USUAL = 5  # Message-ID, From, To, Subject, Date
 _KEPT = (
     "x-hmxmroriginalrecipient",
