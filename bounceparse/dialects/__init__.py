@@ -16,7 +16,7 @@ from bounceparse.dialects.engine import Layout, Prose
 from bounceparse.dialects.fill import fill_report, is_contentless
 from bounceparse.dialects.flufl import read_flufl
 from bounceparse.dialects.forwarded import find_forwarded
-from bounceparse.dialects.generic import is_daemon, looks_like_bounce, read_generic
+from bounceparse.dialects.generic import encloses_report, has_null_sender, is_daemon, read_generic, says_bounce
 from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport
 
@@ -43,14 +43,22 @@ ORDER: tuple[Dialect, ...] = (
     *_dialects(exim.LAYOUTS),
     *_dialects(qmail.LAYOUTS),
     Dialect("sendmail", transcripts.has_transcript, transcripts.read_sendmail),
-    Dialect("postfix-session", _mentions("transcript of session follows.\n\n out: 2"), transcripts.read_postmaster_copy),
+    Dialect(
+        "postfix-session", _mentions("transcript of session follows.\n\n out: 2"), transcripts.read_postmaster_copy
+    ),
+    Dialect("mdaemon", lambda prose: "mdaemon" in prose.sender, transcripts.read_mdaemon),
     *_dialects(exchange.LAYOUTS),
     *_dialects(sentences.LAYOUTS),
     *_dialects(labels.LAYOUTS),
-    Dialect("interscan", _mentions("received >>>", "message from interscan", "interscan messaging"), transcripts.read_interscan),
-    Dialect("mdaemon", lambda prose: "mdaemon" in prose.sender, transcripts.read_mdaemon),
-    Dialect("generic", lambda prose: True, read_generic),
-    Dialect("flufl", is_daemon, read_flufl),
+    Dialect(
+        "interscan",
+        _mentions("received >>>", "message from interscan", "interscan messaging"),
+        transcripts.read_interscan,
+    ),
+    Dialect(
+        "generic", lambda prose: (is_daemon(prose) or says_bounce(prose)) and not encloses_report(prose), read_generic
+    ),
+    Dialect("flufl", lambda prose: is_daemon(prose) and not encloses_report(prose), read_flufl),
 )
 """All dialects, the first that reads a mail wins."""
 
@@ -66,8 +74,16 @@ def read_prose(mail: Mail) -> tuple[str, DeliveryReport] | None:
     if not _PLAUSIBLE.search(mail.lower_head):
         return None
     prose = Prose(mail)
-    if not looks_like_bounce(prose):
-        return _read_forwarded(mail)
+    if _may_be_bounce(prose):
+        return _read(prose)
+    return _read_forwarded(mail)
+
+
+def _may_be_bounce(prose: Prose) -> bool:
+    return is_daemon(prose) or says_bounce(prose) or has_null_sender(prose)
+
+
+def _read(prose: Prose) -> tuple[str, DeliveryReport] | None:
     for dialect in ORDER:
         if dialect.hint(prose) and (report := dialect.read(prose)):
             return dialect.name, report
@@ -81,17 +97,16 @@ def _read_forwarded(mail: Mail) -> tuple[str, DeliveryReport] | None:
     prose = Prose(inner)
     if not is_daemon(prose):
         return None
-    for dialect in ORDER:
-        if dialect.hint(prose) and (report := dialect.read(prose)):
-            mail.note("forwarded")
-            return dialect.name, report
-    return None
+    read = _read(prose)
+    if read is not None:
+        mail.note("forwarded")
+    return read
 
 
 def claims(mail: Mail) -> list[str]:
     """The names of all dialects that would read ``mail``, in order, each once."""
     prose = Prose(mail)
-    if not looks_like_bounce(prose):
+    if not _may_be_bounce(prose):
         return []
     return list(dict.fromkeys(dialect.name for dialect in ORDER if dialect.hint(prose) and dialect.read(prose)))
 
@@ -103,7 +118,9 @@ def fill(mail: Mail, report: DeliveryReport) -> DeliveryReport:
     holds a Sendmail transcript.
     """
     wanting = any(
-        entry.recipient is None or is_contentless(entry.diagnostic) or (entry.derived_status and (entry.diagnostic or "")[3:4] == "-")
+        entry.recipient is None
+        or is_contentless(entry.diagnostic)
+        or (entry.derived_status and (entry.diagnostic or "")[3:4] == "-")
         for entry in report.recipients
         if entry.action not in (Action.DELIVERED, Action.RELAYED, Action.EXPANDED)
     )

@@ -18,7 +18,9 @@ from bounceparse.mime import Entity, Mail, collapse
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
 from bounceparse.returned import find_in_text, find_returned, read_original, text_as_entity
 
-ADDRESS = r"(?:\"[^\"\n]{1,64}\"|[^\s<>()\[\]:;,\"'`|=@][^\s<>()\[\]:;,\"`|@]{0,127})@(?:[\w.\-]{1,255}|\[[\w.:]{2,60}\])"
+ADDRESS = (
+    r"(?:\"[^\"\n]{1,64}\"|[^\s<>()\[\]:;,\"'`|=@][^\s<>()\[\]:;,\"`|@]{0,127})@(?:[\w.\-]{1,255}|\[[\w.:]{2,60}\])"
+)
 """An address in running text; ``clean_address`` does the rest."""
 
 _LINE_CAP = 2000
@@ -73,16 +75,30 @@ _LABELS = re.compile(
     r"|sent|sent date|the date of the message is|date|to)[ \t]?[:：][ \t]{0,16}(?P<value>\S[^\n]{0,500})",
     re.IGNORECASE | re.MULTILINE,
 )
+_TELLING = re.compile(r"\w{2}")
+_FOOTER = re.compile(r"-- ?$|_{8,} ?\w")  # a signature; what virus scanners append
 _FIELD = re.compile(r"[ \t>]{0,16}(?:[\w-]{1,60}[ \t]?:|From )", re.ASCII)
 _DATES = frozenset(("sent", "sent date", "the date of the message is", "date"))
 _PHASES: tuple[tuple[re.Pattern[str], Phase], ...] = tuple(
     (re.compile(wording, re.IGNORECASE), phase)
     for wording, phase in (
-        (r"in reply to rcpt to|after (?:pipelined )?rcpt|does not like recipient|our rcpt to|\[rcpt_to\]|smtp:rcpt|for rcpt|>>> rcpt", Phase.RCPT),
-        (r"in reply to mail from|after (?:pipelined )?mail from|but sender was rejected|our mail from|\[mail_from\]|for mail from|>>> mail", Phase.MAIL),
-        (r"end of data command|after (?:sending )?(?:the )?end of data|failed after i sent the message|our final data|for text command", Phase.EOM),
+        (
+            r"in reply to rcpt to|after (?:pipelined )?rcpt|does not like recipient|our rcpt to|\[rcpt_to\]|smtp:rcpt|for rcpt|>>> rcpt",
+            Phase.RCPT,
+        ),
+        (
+            r"in reply to mail from|after (?:pipelined )?mail from|but sender was rejected|our mail from|\[mail_from\]|for mail from|>>> mail",
+            Phase.MAIL,
+        ),
+        (
+            r"end of data command|after (?:sending )?(?:the )?end of data|failed after i sent the message|our final data|for text command",
+            Phase.EOM,
+        ),
         (r"in reply to data command|after data\b|failed on data command|for data command", Phase.DATA),
-        (r"after initial connection|connected to \S{1,80} but greeting|while (?:receiving|sending) the initial server greeting", Phase.CONNECT),
+        (
+            r"after initial connection|connected to \S{1,80} but greeting|while (?:receiving|sending) the initial server greeting",
+            Phase.CONNECT,
+        ),
         (r"after (?:ehlo|helo)|my name was rejected|in reply to (?:ehlo|helo)|our (?:ehlo|helo)", Phase.EHLO),
         (r"after starttls|tls session|tls connect failed", Phase.STARTTLS),
     )
@@ -139,6 +155,7 @@ class Layout:
         senders: one of these stands in the From field, where the text alone would not tell.
         paragraph: a blank line ends a recipient's words, once there are some.
         before: words stand above their recipient.
+        above: where no words stand below, the sentence above the recipients tells the cause.
         nameless: nobody need be named; there is then one recipient without an address.
         headless: read also when nobody is named: the recipient is then the only one of the returned header.
     """
@@ -154,6 +171,7 @@ class Layout:
     senders: tuple[str, ...] = ()
     paragraph: bool = False
     before: bool = False
+    above: bool = False
     headless: bool = False
     nameless: bool = False
 
@@ -207,14 +225,17 @@ def read_layout(layout: Layout, prose: Prose) -> DeliveryReport | None:
         proof = rx(layout.proof)
         entries = [entry for entry in entries if proof.search("\n".join(entry.words))]
     if not entries:
-        entries = [Entry(address) for address in failed_recipients(prose, layout.headless)]
+        if layout.headless:
+            entries = [Entry(address) for address in failed_recipients(prose)]
         if not entries and layout.nameless:
             entries = [Entry(None)]
         if not entries:
             return None
+    if not shared and layout.above:
+        shared = [text[max(begin - 600, 0) : begin], frame]
     for entry in entries:
-        if not any(word.strip() for word in entry.words):
-            entry.words = shared or [text[max(begin - 600, 0) : begin], frame]
+        if not any(map(_TELLING.search, entry.words)):
+            entry.words = shared
     return build(prose, entries, text[:begin] + "\n" + frame)
 
 
@@ -229,9 +250,10 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
     shared: list[str] = []
     frame: list[str] = []
     into = frame
+    pending: list[str] = []
     lines = lines_of(text)
     for line in lines:
-        if stop and stop.match(line):
+        if (stop and stop.match(line)) or _FOOTER.match(line):
             frame.append(line)
             frame.extend(lines)
             break
@@ -252,11 +274,14 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
             known = entries.get(address.lower())
             if known is None or layout.proof:
                 known = entries[address.lower()] = Entry(address)
-            elif known is current and not named.groupdict().get("w"):
+            elif known is current:
                 known.words.append(line)  # the address again, in the wrapped words about it
+                continue
             current = known
             if layout.before:
-                known.words, frame[:] = frame[-6:], []
+                pending = frame[-6:] or pending
+                known.words = list(pending)
+                frame.clear()
             into = known.words
             if words := named.groupdict().get("w"):
                 into.append(words)
@@ -268,16 +293,19 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
     return list(entries.values()), shared, "\n".join(frame)
 
 
-def failed_recipients(prose: Prose, headless: bool) -> list[str]:
+def header_recipients(prose: Prose) -> list[str]:
+    """The addresses of X-Failed-Recipients (Exim, Gmail)."""
+    value = prose.mail.get("x-failed-recipients") or ""
+    return [a for item in value.split(",") if (a := clean_address(item)) and "@" in a]
+
+
+def failed_recipients(prose: Prose) -> list[str]:
     """Recipients named outside the text: X-Failed-Recipients, else the only To of the returned header."""
-    value = prose.mail.get("x-failed-recipients")
-    if value:
-        return [a for item in value.split(",") if (a := clean_address(item)) and "@" in a]
-    if headless:
-        original = original_message(prose)
-        if len(original.to_addresses) == 1:
-            return list(original.to_addresses)
-    return []
+    named = header_recipients(prose)
+    if named:
+        return named
+    addresses = original_message(prose).to_addresses
+    return list(addresses) if len(addresses) == 1 else []
 
 
 def build(prose: Prose, entries: Iterable[Entry], frame: str) -> DeliveryReport:
@@ -291,7 +319,7 @@ def build(prose: Prose, entries: Iterable[Entry], frame: str) -> DeliveryReport:
 
 
 def _recipient(entry: Entry, delayed: bool) -> RecipientReport:
-    words = collapse(" ".join(entry.words))[:_WORDS_CAP] or None
+    words = collapse(" ".join(entry.words))[:_WORDS_CAP].lstrip(":.- ") or None
     action = entry.action or (Action.DELAYED if delayed and not (words and _GAVE_UP.search(words)) else Action.FAILED)
     return RecipientReport(
         recipient=entry.written_as or entry.address,
@@ -322,7 +350,7 @@ def find_remote(words: str) -> str | None:
 def original_message(prose: Prose) -> OriginalMessage:
     """What the mail tells of the message: enclosed, pasted below a marker, or as fields in the text."""
     mail = prose.mail
-    returned = find_returned(mail) or _pasted(prose)
+    returned = find_returned(mail) or _pasted(prose) or _mistyped(mail)
     original = read_original(returned, mail)
     if original.message_id is None and (named := find_in_text(prose.said, mail)):
         told = read_original(named, mail)
@@ -331,6 +359,20 @@ def original_message(prose: Prose) -> OriginalMessage:
     if original.subject is None or original.date is None:
         original = _with_labels(prose.said, original)
     return original
+
+
+def _mistyped(mail: Mail) -> Entity | None:
+    """The returned header as the header of a part, or as the text of an attachment."""
+    for part in mail.children:
+        if part.has("message-id"):
+            return part
+        if (
+            part.content_type.startswith("text/")
+            and part.has("content-disposition")
+            and _FIELD.match(text := part.text())
+        ):
+            return text_as_entity(text[:65_536], mail)
+    return None
 
 
 def _pasted(prose: Prose) -> Entity | None:

@@ -79,7 +79,7 @@ LAYOUTS = (
         start=r"(?:did not reach the following recipient\(?s?\)?|nicht erreich(?:en|t)|destinataires suivants|(?:siguientes|seguinte\(s\)) destinat[aá]rio\(?s\)?|seguenti destinatari"
         r"|geadresseerde\(n\) niet bereikt|następujących adresatów)\s?:",
         recipient=rf"\s{{0,4}}(?:[^\n]{{0,200}}[:;]SMTP=|[\w./ ]{{0,80}}<)?(?P<a>{ADDRESS})>?;?(?:[ \t]*$| (?:on|am|le|el|il|em|op|dnia|w dniu|den) ?.{{0,60}}$)",
-        skip=r"\s{0,12}The MTS-ID|;?[acpl]=",
+        skip=r"\s{0,12}The MTS-ID|;[acpl]=|[\w ]{0,24};l=",
     ),
     Layout(
         name="exchange5",  # a recipient named by a display name only
@@ -87,7 +87,7 @@ LAYOUTS = (
         start=r"did not reach the following recipient\(s\):",
         recipient=r"(?P<a>(?!))",
         reason=r"(?P<w>.*)$",
-        skip=r"\s{0,12}The MTS-ID|;?[acpl]=",
+        skip=r"\s{0,12}The MTS-ID|;[acpl]=|[\w ]{0,24};l=",
         nameless=True,
     ),
 )

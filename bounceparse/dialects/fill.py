@@ -38,24 +38,33 @@ def fill_report(prose: Prose, report: DeliveryReport) -> DeliveryReport:
     alone = len(report.recipients) == 1
     filled: list[RecipientReport] = []
     for entry in report.recipients:
-        more = next((told[name.lower()] for name in (entry.final_recipient, entry.recipient) if name and name.lower() in told), None)
+        more = next(
+            (told[name.lower()] for name in (entry.final_recipient, entry.recipient) if name and name.lower() in told),
+            None,
+        )
         if more is None and alone and len(told) == 1:
             more = next(iter(told.values()))
         words, phase, remote = (more.diagnostic, more.phase, more.remote_mta) if more else (None, None, None)
         if not words and is_contentless(entry.diagnostic):
             words = _words_about(prose.said, entry, alone)
             phase, remote = (find_phase(words), find_remote(words)) if words else (None, None)
-        filled.append(_completed(entry, words, phase, remote, more.recipient if more and entry.recipient is None else None))
+        filled.append(
+            _completed(entry, words, phase, remote, more.recipient if more and entry.recipient is None else None)
+        )
     return replace(report, recipients=tuple(filled))
 
 
-def _completed(entry: RecipientReport, words: str | None, phase: Phase | None, remote: str | None, address: str | None) -> RecipientReport:
+def _completed(
+    entry: RecipientReport, words: str | None, phase: Phase | None, remote: str | None, address: str | None
+) -> RecipientReport:
     if address:
         entry = replace(entry, recipient=address)
     if not words or (entry.diagnostic and len(words) <= len(entry.diagnostic)):
         return entry
     if entry.diagnostic is None:
-        return replace(entry, diagnostic=words, part="text", phase=entry.phase or phase, remote_mta=entry.remote_mta or remote)
+        return replace(
+            entry, diagnostic=words, part="text", phase=entry.phase or phase, remote_mta=entry.remote_mta or remote
+        )
     return replace(entry, text=words, phase=entry.phase or phase)
 
 
@@ -67,16 +76,22 @@ def _told(prose: Prose) -> dict[str, RecipientReport]:
     """What a transcript or an administrators' block tells, by lower-case address."""
     report = read_sendmail(prose) if has_transcript(prose) else None
     if report is None:
-        report = next((r for layout in (*EXCHANGE, LABELS[0]) if layout.hint(prose) and (r := layout.read(prose))), None)
+        report = next(
+            (r for layout in (*EXCHANGE, LABELS[0]) if layout.hint(prose) and (r := layout.read(prose))), None
+        )
     if report is None:
         return {}
-    return {name.lower(): entry for entry in report.recipients for name in (entry.recipient, entry.final_recipient) if name}
+    return {
+        name.lower(): entry for entry in report.recipients for name in (entry.recipient, entry.final_recipient) if name
+    }
 
 
 def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
     """What stands behind the recipient's address, on its line or below, in running text; None where nothing does."""
     names = [name for name in (entry.final_recipient, entry.original_recipient, entry.recipient) if name]
-    at, name = min(((said.lower().find(name.lower()), name) for name in names if name.lower() in said.lower()), default=(-1, ""))
+    at, name = min(
+        ((said.lower().find(name.lower()), name) for name in names if name.lower() in said.lower()), default=(-1, "")
+    )
     if at < 0:
         return None
     line_start = said.rfind("\n", 0, at) + 1
@@ -103,9 +118,7 @@ def _behind(text: str, alone: bool) -> str | None:
     text = text[: following.start()] if following else text
     text = text.lstrip(">'\")]: \t;")
     paragraphs = [p for p in re.split(r"\n[ \t]*\n", text[:8192]) if p.strip()]
-    if not alone:
-        paragraphs = paragraphs[:1]
-    elif text[:1] != "\n" and paragraphs and len(_WORD.findall(paragraphs[0])) > 1:
+    if not alone or (text[:1] != "\n" and paragraphs and len(_WORD.findall(paragraphs[0])) > 1):
         paragraphs = paragraphs[:1]
     kept = [p for p in paragraphs if not _IDLE.match(p)]
     words = collapse(" ".join(kept))[:_CAP]

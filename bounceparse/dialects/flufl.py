@@ -6,6 +6,8 @@ and means that they found nothing.
 
 from __future__ import annotations
 
+import logging
+
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
 from bounceparse.dialects.engine import Prose, original_message
@@ -13,16 +15,18 @@ from bounceparse.mime import to_stdlib
 from bounceparse.reports import DeliveryReport, RecipientReport
 
 _MOST_BYTES = 65_536
+_SILENCE = logging.NullHandler()
 
 
 def read_flufl(prose: Prose) -> DeliveryReport | None:
     """The recipients that a detector names, temporary ones as delayed; None where none does."""
-    from flufl.bounce import all_failures
-
     mail = prose.mail
     message = to_stdlib(mail, _MOST_BYTES)
     if message is None:
         return None
+    from flufl.bounce import all_failures
+
+    logging.getLogger("flufl.bounce").addHandler(_SILENCE)  # it logs what its detectors raise
     try:
         temporary, permanent = all_failures(message)
     except Exception:  # any detector may trip over hostile mail; a reader of ours must not

@@ -16,12 +16,56 @@ _MARKER = re.compile(
     r"|wiadomo[sś][cć] (?:przekazana|oryginalna)|přeposlaná zpráva|пересылаемое сообщение|转发邮件信息|转发的邮件|転送されたメッセージ)[^\n]{0,80}-{2,20}|begin forwarded message:|anfang der weitergeleiteten (?:nachricht|e-mail):)[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_FORWARD_SUBJECT = re.compile(r"\s*(?:re:\s*)?(?:fwd?|wg|tr|rv|enc|pd|odp|doorst|i|vs|转发|轉寄)\s?[:：]", re.IGNORECASE)
+_FORWARD_SUBJECT = re.compile(
+    r"\s*(?:re:\s*)?(?:fwd?|wg|tr|rv|enc|pd|odp|doorst|i|vs|转发|轉寄)\s?[:：]", re.IGNORECASE
+)
 _LABELS = {
-    **dict.fromkeys(("from", "von", "de", "od", "da", "van", "от", "från", "fra", "差出人", "发件人", "寄件者", "보낸 사람"), "From"),
-    **dict.fromkeys(("subject", "betreff", "objet", "asunto", "oggetto", "assunto", "onderwerp", "temat", "předmět", "тема", "ämne", "件名", "主题", "主旨", "제목"), "Subject"),
-    **dict.fromkeys(("to", "an", "à", "para", "a", "aan", "do", "komu", "кому", "till", "宛先", "收件人", "收件者", "받는 사람"), "To"),
-    **dict.fromkeys(("date", "sent", "datum", "gesendet", "envoyé", "fecha", "enviado", "data", "inviato", "verzonden", "wysłano", "дата", "日時", "日期"), "Date"),
+    **dict.fromkeys(
+        ("from", "von", "de", "od", "da", "van", "от", "från", "fra", "差出人", "发件人", "寄件者", "보낸 사람"), "From"
+    ),
+    **dict.fromkeys(
+        (
+            "subject",
+            "betreff",
+            "objet",
+            "asunto",
+            "oggetto",
+            "assunto",
+            "onderwerp",
+            "temat",
+            "předmět",
+            "тема",
+            "ämne",
+            "件名",
+            "主题",
+            "主旨",
+            "제목",
+        ),
+        "Subject",
+    ),
+    **dict.fromkeys(
+        ("to", "an", "à", "para", "a", "aan", "do", "komu", "кому", "till", "宛先", "收件人", "收件者", "받는 사람"),
+        "To",
+    ),
+    **dict.fromkeys(
+        (
+            "date",
+            "sent",
+            "datum",
+            "gesendet",
+            "envoyé",
+            "fecha",
+            "enviado",
+            "data",
+            "inviato",
+            "verzonden",
+            "wysłano",
+            "дата",
+            "日時",
+            "日期",
+        ),
+        "Date",
+    ),
 }
 _LABEL = re.compile(r"[ \t>*]{0,8}(?P<n>[^\W\d_][^:：\n]{0,20}?)[ \t*]{0,3}[:：][ \t*]{0,4}(?P<v>\S[^\n]{0,500})$")
 

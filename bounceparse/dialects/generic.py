@@ -7,9 +7,11 @@ that is neither the reader's own nor a contact. Words in 15 languages; a phrase 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bounceparse.addresses import clean_address
-from bounceparse.dialects.engine import ADDRESS, Entry, Prose, build
+from bounceparse.dialects.engine import ADDRESS, Entry, Prose, build, original_message
+from bounceparse.formats.dsn import STATUS_TYPES
 from bounceparse.reports import DeliveryReport
 
 DAEMON = re.compile(
@@ -46,6 +48,7 @@ _TO = re.compile(rf"\bTo:\s{{0,8}}<?(?P<a>{ADDRESS})", re.IGNORECASE)
 _FIND = re.compile(ADDRESS)
 _ALONE = re.compile(rf"[ \t]{{0,40}}(?:[*>\-•] )?[<\"'\[(]{{0,2}}(?P<a>{ADDRESS})[>\"'\])]{{0,2}}[:;,.]?[ \t]*$")
 _MOST = 200
+_NEAR = 400  # characters between a phrase and its address
 
 
 def is_daemon(prose: Prose) -> bool:
@@ -53,14 +56,30 @@ def is_daemon(prose: Prose) -> bool:
     return not prose.sender.replace("<>", "").strip() or bool(DAEMON.search(prose.sender))
 
 
-def looks_like_bounce(prose: Prose) -> bool:
-    """Whether a mail system sent this, or something that answers nobody and says in its subject that it is a bounce."""
-    if is_daemon(prose):
-        return True
+def says_bounce(prose: Prose) -> bool:
+    """Whether the subject calls it a bounce, and it is no answer and no newsletter."""
     if not BOUNCE_SUBJECT.search(prose.subject[:400]):
         return False
     mail = prose.mail
-    return not (mail.has("in-reply-to") or mail.has("list-unsubscribe") or mail.has("x-autoreply"))
+    if mail.has("list-unsubscribe") and not any(part.content_type == "message/rfc822" for part in mail.children):
+        return False
+    return not (mail.has("in-reply-to") or mail.has("x-autoreply"))
+
+
+def has_null_sender(prose: Prose) -> bool:
+    """Whether its Return-Path is empty, as that of every bounce should be, and that of many automatic answers is."""
+    return (prose.mail.get("return-path") or "").strip() == "<>"
+
+
+def encloses_report(prose: Prose) -> bool:
+    """Whether a standard report is enclosed somewhere: it is better read as what it is."""
+    return any(
+        inner.content_type in STATUS_TYPES
+        for part in prose.mail.walk()
+        if part.content_type.startswith("message/")
+        for child in part.children
+        for inner in child.walk(into_messages=True)
+    )
 
 
 def read_generic(prose: Prose) -> DeliveryReport | None:
@@ -69,11 +88,28 @@ def read_generic(prose: Prose) -> DeliveryReport | None:
     phrase = _FAILED.search(said) or (BOUNCE_SUBJECT.search(prose.subject[:400]) and re.compile(r"\S").search(said))
     if not phrase:
         return None
-    own = {a.lower() for name in ("to", "from", "return-path", "reply-to", "cc", "delivered-to") if (a := clean_address(prose.mail.get(name)))}
-    addresses = _listed(said, phrase.start(), own) or _nearest(said, phrase.start(), own) or _labelled(said)
+    own = {
+        a.lower()
+        for name in ("to", "from", "return-path", "reply-to", "cc", "delivered-to")
+        if (a := clean_address(prose.mail.get(name)))
+    }
+    addresses: Sequence[str | None] = (
+        _listed(said, phrase.start(), own) or _nearest(said, phrase.start(), own) or _labelled(said)
+    )
+    if not addresses and is_daemon(prose):
+        addresses = _of_returned(prose)
     if not addresses:
         return None
     return build(prose, [Entry(address, [said]) for address in addresses], said)
+
+
+def _of_returned(prose: Prose) -> list[str | None]:
+    """Nobody is named, but a message comes back: its only recipient, else a recipient without an address."""
+    original = original_message(prose)
+    if not (original.message_id or original.to_addresses) or original.message_id_from not in (None, "returned"):
+        return []
+    alone = len(original.to_addresses) == 1 and not original.list_id  # a list's To is the list, not who failed
+    return [original.to_addresses[0] if alone else None]
 
 
 def _listed(said: str, at: int, own: set[str]) -> list[str]:
@@ -103,7 +139,8 @@ def _nearest(said: str, at: int, own: set[str]) -> list[str]:
         if _CONTACT.search(line) or said[max(0, found.start() - 7) : found.start()].lower().endswith(("//", "mailto:")):
             continue
         distance = found.start() - at
-        places.append((distance if distance >= 0 else -2 * distance, address))
+        if -_NEAR < distance < _NEAR:
+            places.append((distance if distance >= 0 else -2 * distance, address))
         if len(places) >= _MOST:
             break
     return [min(places)[1]] if places else []

@@ -19,10 +19,14 @@ LAYOUTS = (
     ),
     Layout(
         name="hmailserver",
-        hints=("the following recipient(s) could not be reached", "your message did not reach some or all of the intended recipients"),
+        hints=(
+            "the following recipient(s) could not be reached",
+            "your message did not reach some or all of the intended recipients",
+        ),
         start=r"the following recipient\(?s?\)? (?:could not be reached|cannot be reached):",
         recipient=rf"\s{{0,12}}'?(?P<a>{ADDRESS})'?(?: (?:on|am|le|il|el) \d.{{0,40}})?[ \t]*$",
         stop=r"hMailServer$",
+        above=True,
     ),
     Layout(
         name="lsmtp",
@@ -63,5 +67,6 @@ LAYOUTS = (
         recipient=r"\s{0,8}(?:Failed (?:Recipient|Address)|Undeliverable Address|Intended recipient|Target mail address|Delivery failed|MESSAGE TO|Addressed To)"
         rf":\s{{1,8}}<?(?P<a>{ADDRESS})>?(?P<w>.*)$",
         stop=r"STEP:|System Contact",
+        above=True,
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bounceparse.dialects.engine import ADDRESS, Layout
 
-_PARAGRAPH = r"[ \t]{0,4}<(?P<a>[^<>\n]{1,320})>:[ \t]*(?P<w>\S.*)?$"
+_PARAGRAPH = r" ?<(?P<a>[^<>\n]{1,320})>:[ \t]*(?P<w>\S.*)?$"
 
 LAYOUTS = (
     Layout(

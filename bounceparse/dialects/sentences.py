@@ -12,7 +12,7 @@ LAYOUTS = (
         hints=("delivery to the following recipient",),
         start=r"delivery to the following recipients? (?:failed|has been delayed)[^\n]*\n",
         recipient=_ALONE,
-        reason=r"\s{0,8}Technical details|\s{0,8}Message will be retried",
+        reason=r"\s{0,60}Technical details|\s{0,8}Message will be retried",
         senders=("googlemail.com", "gmail.com"),
     ),
     Layout(
@@ -22,6 +22,7 @@ LAYOUTS = (
         recipient=r"(?P<a>(?!))",
         reason=r"(?P<w>.*)$",
         senders=("googlemail.com", "gmail.com", "google.com"),
+        headless=True,
     ),
     Layout(
         name="smtpsvc",
@@ -29,7 +30,8 @@ LAYOUTS = (
         start=r"del[ei]very to the following recipients? (?:failed|has been delayed|was aborted|have been delayed)[^\n]*\n"
         r"|unable to deliver message to the following recipients?[^\n]*\n",
         recipient=_ALONE,
-        reason=r"\s{0,8}Technical details",
+        reason=r"\s{0,60}Technical details",
+        above=True,
         skip=r"[\s=_-]{8,}$",
     ),
     Layout(
@@ -94,7 +96,7 @@ LAYOUTS = (
             "this message was undeliverable due to the following reason",
         ),
         recipient=r"\s{0,8}(?:Recipient: )?<(?P<a>[^<>\s]{1,320}@[^<>\s]{1,255})>[ \t]*$",
-        stop=r"please reply to|.{0,40}if you do not understand",
+        stop=r"\s{0,8}(?:please reply to|the following is a|if you do not understand)",
         before=True,
     ),
     Layout(
@@ -108,7 +110,7 @@ LAYOUTS = (
         recipient=rf"-- (?P<a>{ADDRESS})[ \t]*$",
         reason=r"\s{0,4}(?:could not be delivered\. )?The problem appears to be",
         stop=r"\s{0,4}This condition occurred after",
-        skip=r"\s{0,4}Additional information follows",
+        skip=r"\s{0,4}(?:Additional information follows|With subject)",
     ),
     Layout(
         name="vadesecure",
@@ -151,7 +153,10 @@ LAYOUTS = (
     ),
     Layout(
         name="returned-permanent",
-        hints=("the following recipients returned permanent errors:", "the following recipients returned temporary errors:"),
+        hints=(
+            "the following recipients returned permanent errors:",
+            "the following recipients returned temporary errors:",
+        ),
         recipient=rf"The following recipients returned (?:permanent|temporary) errors: (?P<a>{ADDRESS})\.? (?P<w>.*)$",
     ),
 )

@@ -18,8 +18,13 @@ from bounceparse.reports import DeliveryReport
 
 _LIST = re.compile(r"-{3,9} ?the following addresses? ha(?:d|ve) (?P<k>[a-z -]{4,40}?) ?-{3,9}[ \t]*\n", re.IGNORECASE)
 _HEADING = re.compile(r"^\s{0,8}-{3,9} ?\w", re.MULTILINE)
-_TRANSCRIPT = re.compile(r"-{3,9} ?(?:transcript of session follows|non-delivered information) ?-{3,9}|while talking to \S+:\n|^<<< \d{3}", re.IGNORECASE | re.MULTILINE)
-_LISTED = re.compile(rf"\s{{0,8}}(?:>>> {ADDRESS} )?(?:<(?P<b>[^<>\n]{{1,320}})>|(?P<a>{ADDRESS})|(?P<p>\"?\|[^\n]*|/\S+))[ \t]*(?:\((?P<w>[^\n]*)\)|\[(?P<x>[^\n]*)\])?$")
+_TRANSCRIPT = re.compile(
+    r"-{3,9} ?(?:transcript of session follows|non-delivered information) ?-{3,9}|while talking to \S+:\n|^<<< \d{3}",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LISTED = re.compile(
+    rf"\s{{0,8}}(?:>>> {ADDRESS} )?(?:<(?P<b>[^<>\n]{{1,320}})>|(?P<a>{ADDRESS})|(?P<p>\"?\|[^\n]*|/\S+))[ \t]*(?:\((?P<w>[^\n]*)\)|\[(?P<x>[^\n]*)\])?$"
+)
 _REASON = re.compile(r"\s{1,12}\(reason: ?(?P<w>.*?)\)?$")
 _EXPANDED = re.compile(rf"\s{{1,12}}\(expanded from: ?<?(?P<a>{ADDRESS})", re.IGNORECASE)
 _HEARD = re.compile(r"\s{0,8}(?:<<<|recv:|received >>>)\s?(?P<w>.*)$", re.IGNORECASE)
@@ -27,9 +32,15 @@ _SPOKEN = re.compile(r"\s{0,8}(?:>>>|send:|sent <<<)\s?(?P<w>.*)$", re.IGNORECAS
 _ABOUT = re.compile(rf"(?:\d{{3}}[ -](?:\d\.\d\.\d{{1,3}} )?)?<?(?P<a>{ADDRESS})>?\.\.\. (?P<w>.*)$")
 _RCPT = re.compile(r"rcpt to:\s?<(?P<a>[^<>\s]{1,320})>", re.IGNORECASE)
 # What follows a refusal only because of it
-_ECHO = re.compile(r"\d{3}[ -](?:\d\.\d\.\d{1,3} )?(?:no valid recipients|need rcpt|need recipient|bad sequence|please use rcpt|valid rcpt command must)", re.IGNORECASE)
+_ECHO = re.compile(
+    r"\d{3}[ -](?:\d\.\d\.\d{1,3} )?(?:no valid recipients|need rcpt|need recipient|bad sequence|please use rcpt|valid rcpt command must)",
+    re.IGNORECASE,
+)
 _GIVING_UP = re.compile(r"message could not be delivered for|message will be deleted from queue", re.IGNORECASE)
-_STILL_TRYING = re.compile(r"will keep trying|warning message only|message still undelivered after|transient non-fatal|could not send message for past", re.IGNORECASE)
+_STILL_TRYING = re.compile(
+    r"will keep trying|warning message only|message still undelivered after|transient non-fatal|could not send message for past",
+    re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
@@ -73,7 +84,7 @@ def read_sendmail(prose: Prose) -> DeliveryReport | None:
         entries = list(merged.values())
         if not entries:
             words = " ".join(e.words() for e in exchanges)
-            entries = [Entry(a, [words]) for a in failed_recipients(prose, bool(exchanges))]
+            entries = [Entry(a, [words]) for a in (failed_recipients(prose) if exchanges else ())]
     if not entries:
         return None
     if not any("".join(e.words).strip() for e in entries):
@@ -81,7 +92,11 @@ def read_sendmail(prose: Prose) -> DeliveryReport | None:
         if len(tail) > 1:
             entries = [Entry(e.address, [tail[-1]], e.written_as) for e in entries]
     trying = _STILL_TRYING.search(said) or _STILL_TRYING.search(prose.subject)
-    action = Action.DELAYED if trying and not _GIVING_UP.search(said) and "permanent fatal errors" not in said else Action.FAILED
+    action = (
+        Action.DELAYED
+        if trying and not _GIVING_UP.search(said) and "permanent fatal errors" not in said
+        else Action.FAILED
+    )
     for entry in entries:
         entry.action = action
     return build(prose, entries, "")
@@ -131,7 +146,12 @@ def _read_transcript(said: str) -> list[_Exchange]:
             now.address = clean_address(about["a"])
             exchanges.append(now)
             now = _Exchange()
-        elif line.strip() and not _GIVING_UP.match(line) and not _STILL_TRYING.search(line) and "while talking to" not in line.lower():
+        elif (
+            line.strip()
+            and not _GIVING_UP.match(line)
+            and not _STILL_TRYING.search(line)
+            and "while talking to" not in line.lower()
+        ):
             now.own.append(line)
     exchanges.append(now)
     return [exchange for exchange in exchanges if exchange.heard or exchange.own]
@@ -168,17 +188,21 @@ def read_postmaster_copy(prose: Prose) -> DeliveryReport | None:
     for line in _unwrapped(prose.said):
         if command := _IN.match(line):
             asked.append(command["w"])
-        elif (reply := _OUT.match(line)) and asked and reply["w"][3:4] != "-":
-            words, command_words = reply["w"], asked.pop(0)
-            rcpt = _RCPT.search(command_words)
-            address = clean_address(rcpt["a"]) if rcpt else None
-            refused = words[:1] in ("4", "5")
-            if address and refused:
-                entries[address.lower()] = _refused(address, words)
-            elif address:
-                accepted.append(address)
-            elif refused and accepted and command_words[:4].upper() in ("DATA", "BDAT", "."):
-                entries.update((a.lower(), _refused(a, words)) for a in accepted)
+            continue
+        reply = _OUT.match(line)
+        if reply is None or reply["w"][3:4] == "-":
+            continue
+        words = reply["w"]
+        command_words = asked.pop(0) if asked else "."  # the final dot is not transcribed
+        rcpt = _RCPT.search(command_words)
+        address = clean_address(rcpt["a"]) if rcpt else None
+        refused = words[:1] in ("4", "5")
+        if address and refused:
+            entries[address.lower()] = _refused(address, words)
+        elif address:
+            accepted.append(address)
+        elif refused and accepted and command_words[:4].upper() in ("DATA", "BDAT", "."):
+            entries.update((a.lower(), _refused(a, words)) for a in accepted)
     return build(prose, entries.values(), "") if entries else None
 
 
@@ -213,7 +237,13 @@ def read_mdaemon(prose: Prose) -> DeliveryReport | None:
         reply = re.match(r"\s{0,4}(?:[\w: .]{0,30}<-- ?)?(?P<w>[45]\d\d[ -].*)$", line)
         if reply:
             session = reply["w"]
-        elif entries and line.strip() and "session transcript" not in line.lower() and not session and not line.startswith((" ", "\t")):
+        elif (
+            entries
+            and line.strip()
+            and "session transcript" not in line.lower()
+            and not session
+            and not line.startswith((" ", "\t"))
+        ):
             next(reversed(entries.values())).words.append(line)
     if not entries:
         return None
@@ -242,7 +272,7 @@ def read_interscan(prose: Prose) -> DeliveryReport | None:
             current.words.append(heard["w"])
     if not entries:
         reason = re.search(r"^Reason:[ \t]{1,8}(?P<w>[^\n]{1,500})", prose.said, re.MULTILINE)
-        entries = {a: Entry(a, [reason["w"] if reason else prose.said[:500]]) for a in failed_recipients(prose, True)}
+        entries = {a: Entry(a, [reason["w"] if reason else prose.said[:500]]) for a in failed_recipients(prose)}
         if not entries and reason:
-            entries[""] = Entry(None, [reason["w"]])
+            entries = {"": Entry(None, [reason["w"]])}
     return build(prose, entries.values(), "") if entries else None

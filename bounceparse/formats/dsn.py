@@ -65,7 +65,10 @@ def _status_parts(mail: Mail) -> Iterator[tuple[Entity, Entity]]:
 
 
 def _looks_like_status(entity: Entity) -> bool:
-    if entity.buffer.find(b"ecipient:", entity.body_at, entity.end) < 0:
+    if (
+        entity.encoding not in ("quoted-printable", "base64")
+        and entity.buffer.find(b"ecipient:", entity.body_at, entity.end) < 0
+    ):
         return False
     body = b"\n" + entity.payload(entity.mail.limits.text).lower()
     return bool(_PAIR.search(body) or _PAIR_REVERSED.search(body))
