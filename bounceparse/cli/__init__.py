@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("setup", "Write a commented configuration."),
     "doctor": ("doctor", "Check mailboxes and database, and say what is wrong."),
     "poll": ("poll", "Read the mailboxes and record what they hold."),
-    "replay": ("replay", "Record saved mail: files, folders, mbox, Maildir."),
+    "replay": ("poll", "Record saved mail: files, folders, mbox, Maildir."),
     "parse": ("parse", "Read mail and print what it reports; no database."),
     "sent": ("sent", "The ledger of what was sent: import or record."),
     "outcomes": ("outcomes", "Print recorded outcomes, oldest first."),

@@ -35,6 +35,7 @@ _LABELS = {
         "customer": "customer",
         "sent": "last sent",
         "happened": "last reports",
+        "last": "last report",
         "unknown": "nothing is known of this customer",
     },
     "pl": {
@@ -53,6 +54,7 @@ _LABELS = {
         "customer": "klient",
         "sent": "ostatnio wysłane",
         "happened": "ostatnie zgłoszenia",
+        "last": "ostatnie zgłoszenie",
         "unknown": "nic nie wiemy o tym kliencie",
     },
 }
@@ -121,21 +123,44 @@ def print_standing(standing: Standing, history: Sequence[RecordedOutcome], langu
     else:
         mailed = click.style(labels["some"] if standing.suppressions else labels["yes"], fg="green")
     click.echo(f"{click.style(plain(standing.address), bold=True)}  {labels['mailed']}: {mailed}")
-    until = standing.until or (labels["lifted"] if standing.since else None)
     recent = _recent(history)
-    print_fields(
-        [
-            (labels["status"], standing.status or (recent.outcome.status if recent else None)),
-            (labels["reason"], _reason(standing, history)),
-            (labels["since"], standing.since),
-            (labels["until"], until),
-            (labels["count"], standing.count or None),
-            (labels["scope"], standing.scope),
-            (labels["said"], recent.outcome.diagnostic if recent else None),
-        ],
-        indent="  ",
-    )
-    click.echo(click.wrap_text(advice(_reason(standing, history), language), 100, "  ", "  "))
+    if standing.reason:
+        print_fields(
+            [
+                (labels["status"], standing.status),
+                (labels["reason"], standing.reason),
+                (labels["since"], standing.since),
+                (labels["until"], standing.until or labels["lifted"]),
+                (labels["count"], standing.count),
+                (labels["scope"], standing.scope),
+                (labels["said"], _said(standing, history)),
+            ],
+            indent="  ",
+        )
+        _print_advice(standing.reason, language)
+        if not standing.mailable or recent is None or recent.outcome.reason == standing.reason:
+            return
+    if recent is not None:
+        found = recent.outcome
+        print_fields(
+            [
+                (labels["last"], found.occurred_at or recent.recorded_at),
+                (labels["status"], found.status),
+                (labels["reason"], found.reason),
+                (labels["said"], found.diagnostic),
+            ],
+            indent="  ",
+        )
+    _print_advice(recent.outcome.reason if recent else None, language)
+
+
+def _said(standing: Standing, history: Sequence[RecordedOutcome]) -> str | None:
+    """The words of the report that a suppression rests on."""
+    return next((row.outcome.diagnostic for row in history if row.id == standing.outcome_id), None)
+
+
+def _print_advice(reason: str | None, language: str) -> None:
+    click.echo(click.wrap_text(advice(reason, language), 100, "  ", "  "))
 
 
 def _print_reports(history: Sequence[RecordedOutcome], language: str) -> None:

@@ -141,5 +141,5 @@ def _show(store: Store, customer: str) -> None:
 
 def _suggest(customer: str, address: str) -> None:
     click.echo("Now try:")
-    for command in (f"address {address} --lang pl", f"customer {customer} --json", "stats --by provider"):
+    for command in (f"address {address} --lang pl", f"customer {customer} --json", "stats --by stream"):
         click.echo(f"  bounceparse --config {FOLDER}/bounceparse.toml {command}")

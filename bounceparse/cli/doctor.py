@@ -11,8 +11,8 @@ from bounceparse.cli.output import plain
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError, ConfigError
 
-Finding = tuple[str, BounceparseError | None]
-"""What was looked at, with what is wrong with it."""
+Finding = str | BounceparseError
+"""What was found to be in order, or what is wrong and how to mend it."""
 
 
 @click.command(epilog="Example: bounceparse doctor")
@@ -24,12 +24,13 @@ def doctor(ctx: click.Context) -> None:
     """
     session: Session = ctx.obj
     worst = 0
-    for subject, fault in _findings(session):
-        if fault is None:
-            click.echo(f"{click.style('ok    ', fg='green')} {plain(subject)}")
+    for found in _findings(session):
+        if isinstance(found, str):
+            click.echo(f"{click.style('ok   ', fg='green')} {plain(found)}")
             continue
-        worst = 1 if worst == 1 or not fault.temporary else EX_TEMPFAIL
-        click.echo(f"{click.style('wrong ', fg='red')} {plain(subject)}: {plain(fault)}")
+        worst = 1 if worst == 1 or not found.temporary else EX_TEMPFAIL
+        for line in str(found).splitlines():
+            click.echo(f"{click.style('wrong', fg='red')} {plain(line)}")
     ctx.exit(worst)
 
 
@@ -39,23 +40,22 @@ def _findings(session: Session) -> Iterator[Finding]:
     try:
         settings = session.settings
     except ConfigError as error:
-        yield "configuration", error
+        yield error
         return
-    yield f"configuration {settings.source or 'from the environment'}", None
+    yield f"configuration {settings.source or 'from the environment'}"
     for line in exposed_secrets(settings):
-        yield "password", ConfigError(line)
+        yield ConfigError(line)
     yield _database(session)
     yield from _mailboxes(session)
 
 
 def _database(session: Session) -> Finding:
-    name = f"database {session.database_name}"
     try:
         with session.store() as store:
-            store.settle()  # writes: a database that is read-only, full or locked shows here
+            store.settle()  # it writes: a database that is read-only, full or locked shows here
     except BounceparseError as error:
-        return name, error
-    return name, None
+        return error
+    return f"database {session.database_name}"
 
 
 def _mailboxes(session: Session) -> Iterator[Finding]:
@@ -65,15 +65,14 @@ def _mailboxes(session: Session) -> Iterator[Finding]:
     try:
         accounts = imap_accounts(session.settings)
     except ConfigError as error:
-        yield "mailboxes", error
+        yield error
         return
     for account in accounts:
-        name = f"{account.where} as {account.username}, folder {account.folder}"
         try:
             with open_mailbox(account) as mailbox:
                 count = len(mailbox.uids())
-            yield f"{name}: {count} messages, after = {account.after}", None
-            for alert in mailbox.alerts:
-                yield name, BounceparseError(f"the server says: {alert}")
+                yield f"{account.where}: {count} messages in {account.folder}, after = {account.after}"
+                for alert in mailbox.alerts:
+                    yield BounceparseError(f"{account.where}: the server says: {alert}")
         except BounceparseError as error:
-            yield name, error
+            yield error

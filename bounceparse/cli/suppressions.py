@@ -46,7 +46,7 @@ def list_suppressions(session: Session, as_json: bool) -> None:
                 print_json(_as_json(row))
             return
         rows = [
-            (row.subject, row.scope, row.status, row.reason, row.count, row.since, row.until or "lifted")
+            (row.subject, row.scope, row.status, row.reason, row.count, row.since, row.until or "until lifted")
             for row in store.suppressions()
         ]
     print_table(("address", "scope", "status", "reason", "count", "since", "until"), rows)
