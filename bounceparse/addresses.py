@@ -11,7 +11,9 @@ import unicodedata
 from collections.abc import Iterator
 
 # Deliberately wider than RFC 5321: reports name addresses that no server would take, and that is why they bounced.
-_LOCAL_STOP = re.compile(r"[\s<>()\[\]\\,;:@\"\x00-\x1f]")  # what ends an unquoted local part, read from the right
+_LOCAL_STOP = re.compile(
+    r"[\s<>()\[\]\\,;:@\"\x00-\x1f\u3001\u3002\u3008-\u3011\uff08\uff09\uff0c\uff1a\uff1b«»“”„]"
+)  # what ends an unquoted local part, read from the right
 _QUOTED_LOCAL = re.compile(r"\"(?:[^\"\\\n]|\\.){0,64}\"\Z")
 _DOMAIN = re.compile(r"\[[\w.:]{1,80}\]|[\w-]{1,63}(?:\.[\w-]{1,63}){0,30}\.?")
 _LOCAL_CAP = 256
@@ -36,7 +38,8 @@ _PLACEHOLDERS = frozenset(
 
 def find_addresses(text: str) -> list[str]:
     """The addresses that stand in running text, cleaned, in order, each once."""
-    if text.count("@") == 1 and (single := clean_address(text)) and "@" in single:
+    short = text.count("@") == 1 and ("<" in text or _PLAIN.fullmatch(text))
+    if short and (single := clean_address(text)) and "@" in single:
         return [single]
     return list(dict.fromkeys(cleaned for found in _scan(text[:65_536]) if (cleaned := clean_address(found))))
 
@@ -79,7 +82,8 @@ def clean_address(value: str | None) -> str | None:
         if bare is None:
             return None
         local, _, domain = bare.rpartition("@")
-    return f"{local}@{domain.rstrip('.').lower()}" if local else None
+    domain = domain.rstrip(".").lower()
+    return f"{local}@{domain}" if local and domain else None
 
 
 def _untype(value: str) -> str:
