@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.addresses import address_key
 from bounceparse.clues import Key, message_key
-from bounceparse.db.engine import chunks, insert_new
+from bounceparse.db.bulk import execute_many, insert_new
+from bounceparse.db.engine import chunks
 from bounceparse.db.tables import outcomes, sent, state, streams
 from bounceparse.db.types import storable
 from bounceparse.errors import ConfigError
@@ -117,10 +118,10 @@ def add_sent(connection: Connection, batch: Sequence[SentMessage], now: datetime
     rows = [_row(one, now) for one in batch]
     new = insert_new(connection, sent, rows)
     if new < len(rows):
-        connection.execute(_COMPLETE, [{f"b_{name}": row[name] for name in _COMPLETED} for row in rows])
+        execute_many(connection, _COMPLETE, [{f"b_{name}": row[name] for name in _COMPLETED} for row in rows])
     told = [row for row in rows if row["status"] != Status.INJECTED]
     if told:
-        connection.execute(_MOVE_BY_KEY, [_move(row) for row in told])
+        execute_many(connection, _MOVE_BY_KEY, [_move(row) for row in told])
     _add_streams(connection, batch)
     connection.execute(sa.update(state).where(state.c.name == "ledger").values(value=state.c.value + 1))
     keys = {row["message_key"] for row in rows}
@@ -228,11 +229,11 @@ def move_statuses(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> 
             unsubscribes.append(told)
     for statement, parameters in (
         (_MOVE_BY_ID, moves),
-        (_first_time("complained_at"), complaints),
-        (_first_time("unsubscribed_at"), unsubscribes),
+        (_COMPLAINED, complaints),
+        (_UNSUBSCRIBED, unsubscribes),
     ):
         if parameters:
-            connection.execute(statement, parameters)
+            execute_many(connection, statement, parameters)
 
 
 def restore_statuses(connection: Connection, sent_ids: Sequence[int]) -> None:
@@ -256,6 +257,8 @@ def _first_time(name: str) -> sa.Update:
     )
 
 
+_COMPLAINED = _first_time("complained_at")
+_UNSUBSCRIBED = _first_time("unsubscribed_at")
 _ROW = [sent.c[name] for name in Sent._fields]
 _COLUMN_OF = {Key.MESSAGE_ID: sent.c.message_key, Key.ENVELOPE_ID: sent.c.envelope_id}
 

@@ -100,14 +100,16 @@ def outcome_conditions(
     mailbox: str | None,
 ) -> list[sa.ColumnElement[bool]]:
     """The conditions for outcomes recorded at or after ``since``, with these values."""
-    given: list[tuple[Any, sa.ColumnElement[bool]]] = [
-        (since, outcomes.c.recorded_at >= since),
-        (status, outcomes.c.status == status),
-        (address, outcomes.c.address_key == (address_key(address) if address else None)),
-        (customer, outcomes.c.customer == customer),
-        (mailbox, outcomes.c.mailbox == mailbox),
-    ]
-    return [condition for value, condition in given if value is not None]
+    values = {
+        outcomes.c.status: status,
+        outcomes.c.address_key: address_key(address) if address else None,
+        outcomes.c.customer: customer,
+        outcomes.c.mailbox: mailbox,
+    }
+    conditions = [column == value for column, value in values.items() if value is not None]
+    if since is not None:
+        conditions.append(outcomes.c.recorded_at >= since)
+    return conditions
 
 
 def stats(connection: Connection, by: str, since: datetime | None) -> list[Stats]:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.clues import ladder
-from bounceparse.db.engine import chunks, insert_new
+from bounceparse.db.bulk import execute_many, insert_new
+from bounceparse.db.engine import chunks
 from bounceparse.db.ledger import Ledger, move_statuses, restore_statuses
 from bounceparse.db.rows import NewOutcome, event_key, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.standings import judge, measure_coverage, proven_mailboxes, update_standing
@@ -35,7 +36,7 @@ def record_messages(
     fresh = [new for new in every.values() if new.key not in known]
     if fresh:
         rows = _outcome_rows(connection, fresh, now)
-        connection.execute(sa.insert(outcomes), rows)
+        insert_new(connection, outcomes, rows)
         move_statuses(connection, rows)
         update_standing(connection, rows, policy, now)
     return Recorded(written, sum(len(one.outcomes) for one in batch), len(fresh))
@@ -87,15 +88,21 @@ def _take_numbers(connection: Connection, count: int) -> int:
     return int(connection.execute(taken).scalar_one()) - count + 1
 
 
-def _mark_copies(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
+_EVENT = [
+    outcomes.c[name] for name in ("id", "sent_id", "address_key", "status", "reporting_mta", "remote_mta", "event_at")
+]
+
+
+def _mark_copies(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Mark events that another route has reported: the first row stands for all."""
-    keyed = [(key, row) for row in rows if (key := event_key(row)) is not None]
-    seen: set[bytes] = set()
-    for part in chunks([key for key, _ in keyed]):
-        query = sa.select(outcomes.c.event_key).where(outcomes.c.event_key.in_(part), ~outcomes.c.is_copy)
-        seen.update(bytes(key) for key in connection.execute(query).scalars() if key is not None)
-    for key, row in keyed:
-        row["event_key"] = key
+    matched = [row for row in rows if row["sent_id"] is not None]
+    own = {row.get("id") for row in matched}
+    seen: set[tuple[Any, ...]] = set()
+    for part in chunks(sorted({row["sent_id"] for row in matched})):
+        query = sa.select(*_EVENT).where(outcomes.c.sent_id.in_(part), ~outcomes.c.is_copy)
+        seen.update(event_key(row) for row in connection.execute(query).mappings() if row["id"] not in own)  # type: ignore[arg-type]
+    for row in matched:
+        key = event_key(row)
         row["is_copy"] = key in seen
         seen.add(key)
 
@@ -187,13 +194,11 @@ def _rewrite(connection: Connection, rows: list[dict[str, Any]], policy: Policy,
     """Write changed matches, and undo what the old ones had done to the standing of an address."""
     _mark_copies(connection, rows)
     first = _take_numbers(connection, len(rows))
-    names = ("seq", "is_copy", *_MATCHED)
-    connection.execute(
-        sa.update(outcomes)
-        .where(outcomes.c.id == sa.bindparam("b_id"))
-        .values({name: sa.bindparam(f"b_{name}", type_=outcomes.c[name].type) for name in names}),
+    execute_many(
+        connection,
+        _REWRITE,
         [
-            {"b_id": row["id"], "b_seq": first + place, **{f"b_{name}": row[name] for name in names[1:]}}
+            {"b_id": row["id"], "b_seq": first + place, **{f"b_{name}": row[name] for name in _MATCHED}}
             for place, row in enumerate(rows)
         ],
     )
@@ -212,6 +217,7 @@ def _rewrite(connection: Connection, rows: list[dict[str, Any]], policy: Policy,
 
 
 _MATCHED = [
+    "is_copy",
     "status",
     "recipient",
     "list_id",
@@ -225,8 +231,14 @@ _MATCHED = [
     "address_key",
     "domain_key",
     "from_domain",
-    "event_key",
 ]
+
+
+_REWRITE = (
+    sa.update(outcomes)
+    .where(outcomes.c.id == sa.bindparam("b_id"))
+    .values({name: sa.bindparam(f"b_{name}", type_=outcomes.c[name].type) for name in ("seq", *_MATCHED)})
+)
 
 
 def settle(connection: Connection, policy: Policy, now: datetime) -> int:

@@ -162,17 +162,13 @@ def matched_columns(
         "address_key": key,
         "domain_key": key.rpartition("@")[2] if key and "@" in key else None,
         "from_domain": from_,
-        "event_key": None,
     }
 
 
-def event_key(row: Mapping[str, Any]) -> bytes | None:
-    """What copies of one event by two routes share: sent message, recipient, kind, reporter and day. None if unmatched."""
-    if row["sent_id"] is None:
-        return None
-    reporter = row["reporting_mta"] or row["remote_mta"] or ""
-    text = f"{row['sent_id']}\n{row['address_key']}\n{row['status']}\n{reporter}\n{row['event_at']:%Y-%m-%d}"
-    return hashlib.sha256(text.encode("utf-8", "replace")).digest()[:16]
+def event_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What copies of one event by two routes share: sent message, recipient, kind, reporter and day."""
+    reporter = row["reporting_mta"] or row["remote_mta"]
+    return row["sent_id"], row["address_key"], str(row["status"]), reporter, row["event_at"].date()
 
 
 _PLAIN = tuple(f.name for f in fields(Outcome) if f.name not in ("status", "fault", "action", "smtp_phase", "evidence"))

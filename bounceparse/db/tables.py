@@ -86,7 +86,6 @@ class MessageRow(_Table, table=True):
             "uidvalidity",
             where="marked_at IS NULL AND error IS NULL",
         ),
-        sa.Index("ix_bounceparse_messages_key", "key"),
     )
     id: int | None = _id()
     account: str = _text()
@@ -119,11 +118,9 @@ class OutcomeRow(_Table, table=True):
     __tablename__ = "bounceparse_outcomes"
     __table_args__ = (
         sa.Index("ix_bounceparse_outcomes_seq", "seq"),
-        sa.Index("ix_bounceparse_outcomes_report_key", "report_key"),
         sa.Index("ix_bounceparse_outcomes_recorded_at", "recorded_at"),
         _some("ix_bounceparse_outcomes_address_key", "address_key", where="address_key IS NOT NULL"),
         _some("ix_bounceparse_outcomes_sent_id", "sent_id", where="sent_id IS NOT NULL"),
-        _some("ix_bounceparse_outcomes_event_key", "event_key", where="event_key IS NOT NULL"),
         _some("ix_bounceparse_outcomes_domain_key", "domain_key", where="of_domain"),
         _some("ix_bounceparse_outcomes_unsettled", "message_key", where=UNSETTLED),
     )
@@ -177,7 +174,6 @@ class OutcomeRow(_Table, table=True):
     from_domain: str | None = _text(null=True)
     of_domain: bool = _flag()
     event_at: datetime = _time(null=False)
-    event_key: bytes | None = _bytes(null=True)
     is_copy: bool = _flag()
 
 

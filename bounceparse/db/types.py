@@ -38,23 +38,32 @@ class Text(TypeDecorator[str]):
 
 
 class Utc(TypeDecorator[datetime]):
-    """An aware time, stored in UTC and read back as UTC. A naive time is refused: it would mean a guess."""
+    """An aware time, stored in UTC and read back as UTC: text that sorts on SQLite, ``timestamptz`` on PostgreSQL."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.DateTime(timezone=True))
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError(f"a time without a zone cannot be stored: {value}")
-        value = value if value.tzinfo is UTC else value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+        return time_text(value) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return datetime.fromisoformat(value) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def time_text(value: datetime) -> str:
+    """A time as SQLite keeps it: UTC, always as long, so that texts sort as times do. A naive time is a ValueError."""
+    if value.tzinfo is not UTC:
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone cannot be stored: {value}")
+        value = value.astimezone(UTC)
+    return value.isoformat(" ", "microseconds")
 
 
 def storable_time(value: datetime | None) -> datetime | None:

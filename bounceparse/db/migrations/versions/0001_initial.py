@@ -55,7 +55,6 @@ def _create_messages() -> None:
         sa.Column("marked_at", Utc(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_bounceparse_messages"),
     )
-    op.create_index("ix_bounceparse_messages_key", "bounceparse_messages", ["key"], unique=False)
     op.create_index(
         "ix_bounceparse_messages_unmarked",
         "bounceparse_messages",
@@ -135,7 +134,6 @@ def _create_outcomes() -> None:
         sa.Column("from_domain", Text(), nullable=True),
         sa.Column("of_domain", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("event_at", Utc(), nullable=False),
-        sa.Column("event_key", sa.LargeBinary(), nullable=True),
         sa.Column("is_copy", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_bounceparse_outcomes"),
         sa.UniqueConstraint("key", name="uq_bounceparse_outcomes_key"),
@@ -156,16 +154,7 @@ def _create_outcomes() -> None:
         sqlite_where=sa.text("of_domain"),
         postgresql_where=sa.text("of_domain"),
     )
-    op.create_index(
-        "ix_bounceparse_outcomes_event_key",
-        "bounceparse_outcomes",
-        ["event_key"],
-        unique=False,
-        sqlite_where=sa.text("event_key IS NOT NULL"),
-        postgresql_where=sa.text("event_key IS NOT NULL"),
-    )
     op.create_index("ix_bounceparse_outcomes_recorded_at", "bounceparse_outcomes", ["recorded_at"], unique=False)
-    op.create_index("ix_bounceparse_outcomes_report_key", "bounceparse_outcomes", ["report_key"], unique=False)
     op.create_index(
         "ix_bounceparse_outcomes_sent_id",
         "bounceparse_outcomes",
