@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from bounceparse.cli import COMMANDS, cli
+from bounceparse.cli import COMMANDS, main
 from bounceparse.cli.options import Moment
 from bounceparse.cli.output import json_line, plain
 from bounceparse.cli.sent import read_rows
@@ -30,14 +30,14 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(cli, arguments, input=stdin, prog_name="bounceparse")
+    return CliRunner().invoke(main, arguments, input=stdin, prog_name="bounceparse")
 
 
 def all_commands() -> list[tuple[str, ...]]:
-    context = click.Context(cli)
+    context = click.Context(main)
     found: list[tuple[str, ...]] = []
     for name in COMMANDS:
-        command = cli.get_command(context, name)
+        command = main.get_command(context, name)
         found.append((name,))
         if isinstance(command, click.Group):
             found += [(name, inner) for inner in command.commands]
@@ -54,8 +54,8 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...]) -> None:
 
 def test_the_overview_names_every_command_without_loading_one() -> None:
     code = (
-        "import sys; from click.testing import CliRunner; from bounceparse.cli import cli, COMMANDS\n"
-        "text = CliRunner().invoke(cli, ['--help']).output\n"
+        "import sys; from click.testing import CliRunner; from bounceparse.cli import main, COMMANDS\n"
+        "text = CliRunner().invoke(main, ['--help']).output\n"
         "assert all(name in text for name in COMMANDS)\n"
         "print([m for m in sys.modules if m.startswith('bounceparse.cli.')])"
     )
@@ -67,8 +67,8 @@ def test_parse_imports_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     (tmp_path / "mail.eml").write_bytes(b"Subject: hi\n\nhello\n")
     heavy = "sqlmodel sqlalchemy alembic imapclient rich pydantic mailparser dateutil"
     code = (
-        "import sys; from click.testing import CliRunner; from bounceparse.cli import cli\n"
-        "assert CliRunner().invoke(cli, ['parse', '--json', 'mail.eml']).exit_code == 0\n"
+        "import sys; from click.testing import CliRunner; from bounceparse.cli import main\n"
+        "assert CliRunner().invoke(main, ['parse', '--json', 'mail.eml']).exit_code == 0\n"
         f"print([name for name in '{heavy}'.split() if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -93,14 +93,9 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
 @click.pass_context
-def cli(ctx: click.Context, config: str | None) -> None:
+def main(ctx: click.Context, config: str | None) -> None:
     """Read bounces, spam complaints and unsubscribe requests from mailboxes and record what they report."""
-    ctx.obj = Session(config)
-
-
-def main() -> None:
-    """Entry point of the ``bounceparse`` command."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a diagnostic in Japanese must not end us on a Latin-1 terminal
-    cli(prog_name="bounceparse")
+    ctx.obj = Session(config)
