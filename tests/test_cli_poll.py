@@ -1,0 +1,191 @@
+"""``poll``, ``replay`` and ``doctor`` from the command line, against an IMAP server in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bounceparse.cli import main
+from bounceparse.db import Store, upgrade
+
+pytest.importorskip("pymap", reason="pip install 'bounceparse[demo]'")
+
+from bounceparse.cli.demo_server import PASSWORD, serve
+
+USER = "bounces@shop.example"
+
+
+def bounce(number: int) -> bytes:
+    return f"""\
+From: MAILER-DAEMON@mx.example.net
+To: {USER}
+Subject: Undelivered Mail Returned to Sender
+Message-ID: <{number}@mx.example.net>
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"
+
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.net
+
+Final-Recipient: rfc822; jan{number}@example.com
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 <jan{number}@example.com>: no such user here
+
+--b
+Content-Type: text/rfc822-headers
+
+Message-ID: <sent-{number}@shop.example>
+To: jan{number}@example.com
+
+--b--
+""".replace("\n", "\r\n").encode()
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server with three bounces in a mailbox, and a configuration that names it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("BOUNCEPARSE_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    upgrade(f"sqlite:///{tmp_path}/b.db")
+    with serve({USER: [bounce(1), bounce(2), bounce(3)]}) as port:
+        configure(port)
+        yield port
+
+
+def configure(port: int, more: str = "", password: str = PASSWORD) -> None:
+    Path("bounceparse.toml").write_text(
+        f'[database]\nurl = "sqlite:///b.db"\n[mailbox.bounces]\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n'
+        f'username = "{USER}"\npassword = "{password}"\n{more}'
+    )
+    Path("bounceparse.toml").chmod(0o600)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="bounceparse")
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_poll_records_and_marks_and_a_second_finds_nothing_new(port: int) -> None:
+    first = run("poll", "--json")
+    counts = {"messages": 3, "outcomes": 3, "new_outcomes": 3, "marked": 3, "failed": 0, "error": None}
+    assert (first.exit_code, lines(first)) == (0, [{"mailbox": "bounces", "fetched": 3, **counts}])
+    second = run("poll", "--json")
+    assert [(row["fetched"], row["new_outcomes"]) for row in lines(second)] == [(0, 0)]
+
+
+def test_a_dry_run_reads_and_writes_nothing(port: int) -> None:
+    dry = lines(run("poll", "--dry-run", "--json"))[0]
+    assert (dry["fetched"], dry["outcomes"], dry["messages"], dry["marked"]) == (3, 3, 0, 0)
+    assert lines(run("poll", "--json"))[0]["messages"] == 3
+
+
+def test_a_mailbox_that_fails_does_not_stop_the_others(port: int) -> None:
+    other = (
+        '[mailbox.a-first]\nhost = "127.0.0.1"\nport = 1\ntls = "none"\nusername = "x"\npassword_command = "echo x"\n'
+    )
+    text = Path("bounceparse.toml").read_text().replace("[mailbox.bounces]", f"{other}[mailbox.bounces]")
+    Path("bounceparse.toml").write_text(text)
+    result = run("poll", "--json")
+    failed, polled = lines(result)
+    assert (failed["mailbox"], failed["fetched"]) == ("a-first", 0)
+    assert "a-first" in str(failed["error"])
+    assert (polled["mailbox"], polled["messages"]) == ("bounces", 3)
+    assert result.exit_code == 75  # nobody listens there: that passes by itself
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_refused_login_needs_a_person(port: int) -> None:
+    configure(port, password="wrong")
+    result = run("poll")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "mailbox bounces" in result.stderr
+
+
+def test_a_locked_mailbox_is_skipped(port: int) -> None:
+    with Store("sqlite:///b.db") as store, store.lock("bounces", "INBOX"):
+        result = run("poll")
+    assert (result.exit_code, result.stdout) == (75, "")
+    assert result.stderr.strip().endswith("skipped")
+
+
+def test_only_the_mailbox_that_is_named_is_polled(port: int) -> None:
+    configure(port, '[mailbox.other]\nhost = "127.0.0.1"\nport = 1\ntls = "none"\nusername = "x"\npassword = "x"\n')
+    assert run("poll", "--mailbox", "bounces").exit_code == 0
+    unknown = run("poll", "--mailbox", "bouncse")
+    assert (unknown.exit_code, "known are bounces, other" in unknown.stderr) == (1, True)
+
+
+def test_a_database_without_a_schema_is_told_before_any_mailbox_is_touched(port: int) -> None:
+    Path("b.db").unlink()
+    result = run("poll")
+    assert result.exit_code == 1
+    assert "bounceparse db upgrade" in result.stderr
+    upgrade("sqlite:///b.db")
+    assert lines(run("poll", "--json"))[0]["messages"] == 3
+
+
+def test_a_message_that_cannot_be_read_is_told_and_held(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(mail: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("bounceparse.ingest.read_report", fail)
+    result = run("poll", "--json")
+    assert (lines(result)[0]["failed"], lines(result)[0]["marked"]) == (3, 0)
+    assert "3 messages could not be read" in result.stderr
+
+
+def test_doctor_finds_all_in_order(port: int) -> None:
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert [line.split()[:2] for line in result.stdout.splitlines()] == [
+        ["ok", "configuration"],
+        ["ok", "database"],
+        ["ok", "mailbox"],
+    ]
+    assert "3 messages in INBOX" in result.stdout
+
+
+def test_doctor_names_what_is_wrong_and_goes_on(port: int) -> None:
+    configure(port, '[mailbox.other]\nhost = "127.0.0.1"\nport = 1\ntls = "none"\nusername = "x"\npassword = "x"\n')
+    Path("b.db").unlink()
+    Path("bounceparse.toml").chmod(0o644)
+    result = run("doctor")
+    wrong = [line for line in result.stdout.splitlines() if line.startswith("wrong")]
+    assert result.exit_code == 1
+    assert ["chmod 600" in wrong[0], "db upgrade" in wrong[1], "mailbox other" in wrong[2]] == [True, True, True]
+    assert "ok    mailbox bounces" in result.stdout
+
+
+def test_replay_records_saved_mail_and_again_adds_nothing(port: int) -> None:
+    Path("saved").mkdir()
+    for number in (1, 2):
+        Path(f"saved/{number}.eml").write_bytes(bounce(number))
+    first = lines(run("replay", "--json", "saved"))[0]
+    assert (first["messages"], first["new_outcomes"]) == (2, 2)
+    again = lines(run("replay", "--json", "saved"))[0]
+    assert (again["messages"], again["new_outcomes"]) == (0, 0)
+
+
+def test_what_was_replayed_and_is_then_polled_is_not_doubled(port: int) -> None:
+    Path("1.eml").write_bytes(bounce(1))
+    run("replay", "1.eml")
+    polled = lines(run("poll", "--json"))[0]
+    assert (polled["messages"], polled["outcomes"], polled["new_outcomes"]) == (3, 3, 2)
+
+
+def test_replay_of_what_cannot_be_opened_goes_on_and_says_so(port: int) -> None:
+    Path("1.eml").write_bytes(bounce(1))
+    result = run("replay", "--json", "gone.eml", "1.eml")
+    assert (result.exit_code, lines(result)[0]["messages"]) == (1, 1)
+    assert "gone.eml" in result.stderr
