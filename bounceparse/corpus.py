@@ -7,13 +7,14 @@ A corpus is a folder of families; each holds mails (``name.eml``), their golden 
      "message_id": ..., "enhanced_status": ..., "smtp_code": ..., "action": ...}]}
 
 The truth comes first: an answer that contradicts it is never written as a golden file, so that regenerating cannot
-bless a mistake.
+bless a mistake. ``python -m bounceparse.corpus check|generate|replace FOLDER`` runs it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,3 +148,27 @@ def _differing(wanted: Any, got: Any, place: str = "") -> str:
         pairs = enumerate(zip(wanted, got, strict=True))
         return "; ".join(_differing(one, other, f"{place}[{n}]") for n, (one, other) in pairs if one != other)
     return f"{place}: wanted {wanted!r}, got {got!r}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``check|generate|replace FOLDER``: print the golden files written and the problems; 0 where there are none."""
+    if len(arguments) != 2 or arguments[0] not in ("check", "generate", "replace"):
+        sys.stderr.write("usage: python -m bounceparse.corpus check|generate|replace FOLDER\n")
+        return 2
+    command, folder = arguments[0], Path(arguments[1])
+    written: list[Path] = []
+    try:
+        if command == "check":
+            problems = check(folder)
+        else:
+            written, problems = generate(folder, replace=command == "replace")
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.writelines(f"{path}: written\n" for path in written)
+    sys.stderr.writelines(f"{problem.path}: {problem.text}\n" for problem in problems)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

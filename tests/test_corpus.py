@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bounceparse.corpus import TRUTH_FIELDS, answer, answers, check, generate, mails, truths
+from bounceparse.corpus import TRUTH_FIELDS, answer, answers, check, generate, mails, main, truths
 from bounceparse.errors import InputError
 
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -153,3 +153,37 @@ def test_a_truth_that_cannot_be_used_names_its_line(tmp_path: Path, line: str) -
     (family / "truth.jsonl").write_text(json.dumps(TRUTH) + "\n" + line + "\n")
     with pytest.raises(InputError, match=r"truth\.jsonl:2"):
         truths(tmp_path)
+
+
+def test_the_command_says_what_it_wrote_and_fails_on_problems(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family = _small(tmp_path)
+    assert main(["generate", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{family / 'hello.json'}: written\n"
+    assert main(["check", str(tmp_path)]) == 0
+    (family / "truth.jsonl").write_text(json.dumps({**TRUTH, "kind": "notice"}))
+    assert main(["check", str(tmp_path)]) == 1
+    assert main(["replace", str(tmp_path)]) == 1
+    assert "truth: kind: wanted 'notice', got 'other'" in capsys.readouterr().err
+    assert main(["check", str(tmp_path / "nowhere")]) == 1
+    assert main(["bless", str(tmp_path)]) == 2
+
+
+def test_what_the_demo_needs_is_listed_and_there() -> None:
+    """The demo's list names each mail of its family once, with a ledger row for whatever came back."""
+    listing = json.loads((CORPUS / "demo.json").read_text("utf-8"))
+    named = [name for mailbox in listing["mailboxes"].values() for name in mailbox["mails"]]
+    assert sorted(named) == sorted(path.name for path in (CORPUS / "demo").glob("*.eml"))
+    assert {mailbox["role"] for mailbox in listing["mailboxes"].values()} == {"return-path", "feedback"}
+    ledger = {(row["message_id"], row["recipient"]) for row in listing["sent"]}
+    assert len(ledger) == len(listing["sent"])
+    outcomes = [outcome for name in named for outcome in TRUTHS[CORPUS / "demo" / name]["outcomes"]]
+    assert {outcome["status"] for outcome in outcomes} == BAD_STATUSES | {"notice"}
+    ids = {message_id for message_id, _ in ledger}
+    recipients = {recipient for _, recipient in ledger}
+    for outcome in outcomes:
+        assert outcome["message_id"] is None or outcome["message_id"] in ids
+        assert outcome["recipient"] is None or outcome["recipient"] in recipients
+    customers = [row["customer"] for row in listing["sent"]]
+    assert customers.count(listing["customer"]) >= 3
