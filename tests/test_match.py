@@ -1,0 +1,145 @@
+"""Clues and matching: which sent message an outcome is about, and how far that is proven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+from outcome_factory import make_outcome
+
+from bounceparse.clues import Clues, Key, find_clues, message_key
+from bounceparse.match import UNMATCHED, Found, Lookup, Match, Sent, match, matched_status
+from bounceparse.outcomes import Status, Trust
+
+
+class FakeLedger:
+    """Sent mail in a list: (key, value, recipient)."""
+
+    def __init__(self, *rows: tuple[str, str]) -> None:
+        self.rows = [
+            (message_id, Sent(number, message_id, recipient, recipient, None, "orders", None, None, None))
+            for number, (message_id, recipient) in enumerate(rows, 1)
+        ]
+        self.questions = 0
+
+    def find(self, lookups: Iterable[Lookup]) -> Mapping[Lookup, Found]:
+        self.questions += 1
+        answers = {}
+        for lookup in lookups:
+            rows = [row for value, row in self.rows if value == lookup.value]
+            wanted = rows if len(rows) == 1 else [row for row in rows if row.recipient_key in lookup.recipients]
+            if rows:
+                answers[lookup] = Found(tuple(wanted), shared=len(rows) > 1)
+        return answers
+
+
+def _match(ledger: FakeLedger, **fields: object) -> Match:
+    return match([find_clues(make_outcome(**fields), "returned")], ledger)[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("<1@Shop.Example>", "1@shop.example"),
+        ("1@shop.example", "1@shop.example"),
+        ("<AbC@SHOP.example>", "AbC@shop.example"),
+        ("  <1@shop.example> (added by relay)", "1@shop.example"),
+        ("1@shop.example (comment)", "1@shop.example"),
+        ("&lt;1@shop.example&gt;", "1@shop.example"),
+        ("<1@\r\n shop.example>", "1@shop.example"),
+        ("<1@shop.example", "1@shop.example"),
+        ("bare-id", "bare-id"),
+        ("<>", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_message_ids_meet_under_one_key(written: str | None, key: str | None) -> None:
+    """Brackets, comments, folding and escapes go; the left side is exact, the right without case."""
+    assert message_key(written) == key
+
+
+def test_clues_stand_best_first() -> None:
+    """The envelope id goes before the Message-ID; each recipient stands once, the original first."""
+    outcome = make_outcome(
+        recipient="Jan@Example.pl", original_recipient="jan@example.pl", final_recipient="j@other.example", envelope_id="E1"
+    )
+    clues = find_clues(outcome, "status")
+    assert [(clue.key, clue.source) for clue in clues.ladder] == [
+        (Key.ENVELOPE_ID, "envelope-id"),
+        (Key.MESSAGE_ID, "message-id:status"),
+    ]
+    assert clues.recipients == ("jan@example.pl", "j@other.example")
+
+
+def test_message_and_recipient_in_the_ledger_correlate() -> None:
+    """The Message-ID is ours and the recipient is one of its recipients."""
+    found = _match(FakeLedger(("1@shop.example", "jan@example.pl")))
+    assert (found.trust, found.matched_by, found.evidence) == (
+        Trust.CORRELATED,
+        "message-id:returned",
+        "1@shop.example",
+    )
+    assert not found.shared
+
+
+def test_a_shared_message_id_is_marked() -> None:
+    """The recipient picks the row of a campaign, and the match says that it proves less."""
+    ledger = FakeLedger(("1@shop.example", "ewa@example.pl"), ("1@shop.example", "jan@example.pl"))
+    found = _match(ledger)
+    assert found.sent is not None
+    assert (found.sent.recipient, found.trust, found.shared) == ("jan@example.pl", Trust.CORRELATED, True)
+
+
+def test_a_report_without_recipient_correlates_when_there_was_one() -> None:
+    """A redacted complaint is about the only recipient of its message; of a campaign's it proves nobody."""
+    assert _match(FakeLedger(("1@shop.example", "jan@example.pl")), recipient=None).trust is Trust.CORRELATED
+    shared = FakeLedger(("1@shop.example", "ewa@example.pl"), ("1@shop.example", "jan@example.pl"))
+    assert _match(shared, recipient=None) == UNMATCHED
+
+
+def test_another_address_behind_ours_is_forwarded() -> None:
+    """The message is ours, the failing address is not: recorded for the address we mailed, at most a softbounce."""
+    found = _match(FakeLedger(("1@shop.example", "jan@example.pl")), recipient="j@forward.example")
+    assert found.sent is not None
+    assert (found.trust, found.sent.recipient) == (Trust.FORWARDED, "jan@example.pl")
+    assert matched_status(Status.HARDBOUNCE, found) is Status.SOFTBOUNCE
+    assert matched_status(Status.SPAMBOUNCE, found) is Status.SOFTBOUNCE
+    assert matched_status(Status.DEFERRED, found) is Status.DEFERRED
+    assert matched_status(Status.COMPLAINT, found) is Status.COMPLAINT
+
+
+def test_a_stranger_to_a_campaign_matches_nobody() -> None:
+    """Which of many recipients forwarded it cannot be told, so nothing is blamed."""
+    shared = FakeLedger(("1@shop.example", "ewa@example.pl"), ("1@shop.example", "jan@example.pl"))
+    assert _match(shared, recipient="j@forward.example") == UNMATCHED
+
+
+def test_final_recipient_behind_an_alias_with_original_recipient_correlates() -> None:
+    """Original-Recipient names the address we mailed, so the alias behind it does not weaken the match."""
+    found = _match(
+        FakeLedger(("1@shop.example", "jan@example.pl")),
+        recipient="jan@example.pl",
+        original_recipient="jan@example.pl",
+        final_recipient="j@internal.example",
+    )
+    assert found.trust is Trust.CORRELATED
+
+
+def test_a_clue_that_names_our_recipient_goes_before_one_that_does_not() -> None:
+    """An envelope id that leads to another's row does not hide the Message-ID that leads to ours."""
+    ledger = FakeLedger(("E1", "ewa@example.pl"), ("1@shop.example", "jan@example.pl"))
+    assert _match(ledger, envelope_id="E1").matched_by == "message-id:returned"
+
+
+def test_nothing_known_is_unverified() -> None:
+    """Without a clue that the ledger knows there is no proof."""
+    assert _match(FakeLedger()) == UNMATCHED
+    assert match([Clues((), ())], FakeLedger(("1@shop.example", "jan@example.pl"))) == [UNMATCHED]
+
+
+def test_a_batch_asks_the_ledger_once() -> None:
+    """Two hundred outcomes cost one question."""
+    ledger = FakeLedger(("1@shop.example", "jan@example.pl"))
+    assert len(match([find_clues(make_outcome()) for _ in range(200)], ledger)) == 200
+    assert ledger.questions == 1
