@@ -41,7 +41,7 @@ _VALUES = (
 _SUBJECT = re.compile(
     r"^(?:re\s*:\s*)?(?:"
     r"automatic reply|auto(?:matic|mated)?[ -]?(?:reply|response|answer|responder)|out of (?:the )?office|auto:|ooo:"
-    r"|away from (?:my|the) (?:mail|office|desk)|(?:on )?vacation|i am (?:away|out of|on (?:leave|vacation|holiday))|out on"
+    r"|away from (?:my|the) (?:mail|office|desk)|(?:on )?vacation\b|i am (?:away|out of|on (?:leave|vacation|holiday))|out on"
     r"|odpowied[zź] automatyczna|automatyczna odpowied[zź]|autoodpowied[zź]|poza biurem|nieobecno[sś][cć]|jestem na urlopie|urlop\b"
     r"|automatische antwort|abwesenheit|abwesend|nicht im b[uü]ro|im urlaub|urlaubsnotiz"
     r"|r[eé]ponse automatique|absence du bureau|message d['’]absence|absen(?:t|ce)\b|en cong[eé]"
