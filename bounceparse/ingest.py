@@ -40,6 +40,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from bounceparse.classify import classify
 from bounceparse.mime import Mail, report_key
 from bounceparse.outcomes import Outcome
 from bounceparse.parse import read_report
@@ -297,8 +298,6 @@ def read_message(place: Place, raw: bytes, size: int) -> ReadMessage:
     ``size`` is the whole message's in bytes, more than ``raw`` has where it was cut. Never raises: this is the one place
     where a reader's own bug is caught, and it makes a held message with ``error`` set.
     """
-    from bounceparse.classify import classify
-
     try:
         mail = Mail(raw)
         report = read_report(mail)

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from argparse import Namespace
@@ -173,9 +175,13 @@ class Dovecot:
             yield client
 
     def stop(self) -> None:
-        """End the server and wait for it."""
+        """End the server with all its connections, and wait for it."""
         if self.process:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
             self.process.terminate()
+            for child in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
             self.process.wait(20)
             self.process = None
 
@@ -196,8 +202,8 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def running_dovecot(root: Path, *, capability: str = "", introspection: int = 9) -> Iterator[Dovecot]:
-    """A Dovecot 2.3 below ``root``, as root or not.
+def running_dovecot(*, capability: str = "", introspection: int = 9) -> Iterator[Dovecot]:
+    """A Dovecot 2.3 in a temporary folder with a short name (it makes sockets there), as root or not.
 
     ``capability`` replaces what it announces after login, ``introspection`` is the port of an OAuth2 server.
     """
@@ -206,8 +212,9 @@ def running_dovecot(root: Path, *, capability: str = "", introspection: int = 9)
     version = subprocess.run(["/usr/sbin/dovecot", "--version"], capture_output=True, text=True, check=False).stdout
     if not version.startswith("2.3"):
         skip(f"these tests configure Dovecot 2.3, not {version.strip()}")
-    plain, tls = free_ports(2)
+    root = Path(tempfile.mkdtemp(prefix="dovecot-"))
     root.chmod(0o755)
+    plain, tls = free_ports(2)
     ca_file = make_certificate(root)
     import grp
     import pwd
@@ -229,11 +236,12 @@ def running_dovecot(root: Path, *, capability: str = "", introspection: int = 9)
     (root / "oauth2.conf").write_text(OAUTH2_CONFIG.format(port=introspection))
     server = Dovecot(root, plain, tls, ca_file)
     server.load([])
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def make_certificate(root: Path) -> Path:

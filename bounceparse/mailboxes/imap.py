@@ -254,13 +254,13 @@ class ImapMailbox:
         return readable(parting[-1]) if parting else ""
 
     def _note_alerts(self) -> None:
-        """Keep what the server wants people to be told (RFC 9051 section 7.1), and say it once."""
+        """Keep what the server wants people to be told (RFC 9051 section 7.1), once."""
         imap = self._client._imap if self._client is not None else None
         untagged = imap.untagged_responses if imap is not None else {}
         for text in (*untagged.get("OK", ()), *untagged.get("NO", ())):
             if text and b"[ALERT]" in text.upper() and (alert := readable(text)) not in self.alerts:
                 self.alerts.append(alert)
-                _log.warning("%s: the server says: %s", self.settings.where, alert)
+                _log.info("%s: the server says: %s", self.settings.where, alert)
 
     # -- reading
 
@@ -382,6 +382,19 @@ class ImapMailbox:
         self._target_is_there = True
 
     def _move(self, client: IMAPClient, uids: list[int]) -> None:
+        try:
+            self._move_all(client, uids)
+        except IMAP4.abort:
+            raise
+        except IMAP4.error:  # refused as a whole when one of them has gone (RFC 5530 EXPUNGEISSUED)
+            client.noop()
+            there = [int(uid) for uid in client.search(f"UID {uid_set(uids)}")]
+            if len(there) == len(uids):
+                raise
+            if there:
+                self._move_all(client, sorted(there))
+
+    def _move_all(self, client: IMAPClient, uids: list[int]) -> None:
         target = self.settings.target
         if b"MOVE" in self._capabilities:
             client.move(uids, target)
