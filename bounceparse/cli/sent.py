@@ -44,7 +44,7 @@ def import_(ctx: click.Context, file: TextIO) -> None:
     def refuse(line: int, fault: str) -> None:
         nonlocal bad
         bad += 1
-        complain(f"{file.name}: line {line}: {fault}")
+        complain(f"{getattr(file, 'name', '-')}: line {line}: {fault}")
 
     with session.store() as store, progress("reading") as advance:
         new, known = store.import_sent(_read_messages(file, refuse, advance))

@@ -102,7 +102,7 @@ def import_(ctx: click.Context, file: TextIO) -> None:
             try:
                 address, values = parse_entry(row)
             except ConfigError as error:
-                complain(f"{file.name}: line {line}: {error}")
+                complain(f"{getattr(file, 'name', '-')}: line {line}: {error}")
                 bad += 1
                 continue
             store.suppress(address, **values)
