@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from bounceparse.codes import Action
 from bounceparse.dialects import exchange, exim, labels, qmail, sentences, transcripts
-from bounceparse.dialects.engine import Layout, Prose
+from bounceparse.dialects.engine import Layout
 from bounceparse.dialects.fill import fill_report, is_contentless
 from bounceparse.dialects.flufl import read_flufl
 from bounceparse.dialects.forwarded import find_forwarded
 from bounceparse.dialects.generic import encloses_report, has_null_sender, is_daemon, read_generic, says_bounce
+from bounceparse.dialects.prose import Prose
 from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport
 

@@ -7,7 +7,8 @@ for administrators in the reader's language, in it the generating server, an emp
 
 from __future__ import annotations
 
-from bounceparse.dialects.engine import ADDRESS, Layout
+from bounceparse.dialects.engine import Layout
+from bounceparse.dialects.prose import ADDRESS
 
 ADMINISTRATORS = (
     "diagnostic information for administrators",

@@ -5,7 +5,8 @@ GMX and 1&1, Mail.ru, MXLogic and Zoho open with the same sentences and list the
 
 from __future__ import annotations
 
-from bounceparse.dialects.engine import ADDRESS, Layout
+from bounceparse.dialects.engine import Layout
+from bounceparse.dialects.prose import ADDRESS
 
 _FRAME = (
     "message was created automatically by",

@@ -10,9 +10,10 @@ import re
 from dataclasses import replace
 
 from bounceparse.codes import Phase
-from bounceparse.dialects.engine import Prose, find_phase, find_remote
+from bounceparse.dialects.engine import find_phase, find_remote
 from bounceparse.dialects.exchange import LAYOUTS as EXCHANGE
 from bounceparse.dialects.labels import LAYOUTS as LABELS
+from bounceparse.dialects.prose import Prose
 from bounceparse.dialects.transcripts import has_transcript, read_sendmail
 from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport, RecipientReport
@@ -22,7 +23,7 @@ _CAP = 2048
 # Paragraphs that stand in many reports and say nothing of the cause
 _IDLE = re.compile(
     r"\s*(?:hi!$|this is (?:an automatically generated|the mailer-daemon|the mail system)|this (?:message|report) (?:was created|relates)|\*\*|delivery to the following recipients failed"
-    r"|your message|for further|if you do so|please note|no action is|below is|-{2,} ?original|note:|\[?https?://|__|an error has occurred while attempting)",
+    r"|your message\s*$|for further|if you do so|please note|no action is|below is|-{2,} ?original|note:|\[?https?://|__|an error has occurred while attempting|mime-version|content-type|(?:final|original)-recipient|action:|reporting-mta)",
     re.IGNORECASE,
 )
 
@@ -59,13 +60,20 @@ def _completed(
 ) -> RecipientReport:
     if address:
         entry = replace(entry, recipient=address)
-    if not words or (entry.diagnostic and len(words) <= len(entry.diagnostic)):
+    if not words or (entry.diagnostic and not _tells_more(words, entry.diagnostic)):
         return entry
     if entry.diagnostic is None:
         return replace(
             entry, diagnostic=words, part="text", phase=entry.phase or phase, remote_mta=entry.remote_mta or remote
         )
     return replace(entry, text=words, phase=entry.phase or phase)
+
+
+def _tells_more(words: str, diagnostic: str) -> bool:
+    """Whether ``words`` hold the whole of a reply whose beginning the diagnostic is, or anything where that is codes only."""
+    if len(words) <= len(diagnostic):
+        return False
+    return is_contentless(diagnostic) or words.startswith(diagnostic[:24])
 
 
 def _is_told_elsewhere(prose: Prose) -> bool:
@@ -100,7 +108,8 @@ def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
         begin = max(said.rfind("\n\n", 0, at), 0)
         end = said.find("\n\n", at)
         paragraph = collapse(said[begin : end if end >= 0 else len(said)])[:_CAP]
-        return paragraph if len(_WORD.findall(paragraph.replace(name, ""))) > 3 else None
+        telling = len(_WORD.findall(paragraph.replace(name, ""))) > 3 and not _IDLE.match(paragraph)
+        return paragraph if telling else None
     words = _behind(said[at + len(name) :], alone)
     if words is None and alone:  # "Unable to deliver message to the following recipients, due to ..."
         above = collapse(said[max(said.rfind("\n\n", 0, max(line_start - 2, 0)), 0) : line_start])
@@ -109,6 +118,7 @@ def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
     return words
 
 
+_FOOTER = re.compile(r"^(?:-- ?$|_{8,} ?\w)", re.MULTILINE)
 _NEXT = re.compile(r"^[ \t*<\-'\"]{0,12}[^\s<>@]{1,128}@[\w.-]{1,255}[>'\"]{0,2}(?::|[ \t]*$)", re.MULTILINE)
 
 
@@ -116,7 +126,7 @@ def _behind(text: str, alone: bool) -> str | None:
     """Words behind an address up to the next recipient; of one recipient alone the paragraphs below it as well."""
     following = _NEXT.search(text, text.find("\n") + 1) if "\n" in text else None
     text = text[: following.start()] if following else text
-    text = text.lstrip(">'\")]: \t;")
+    text = _FOOTER.split(text, maxsplit=1)[0].lstrip(">'\")]: \t;")
     paragraphs = [p for p in re.split(r"\n[ \t]*\n", text[:8192]) if p.strip()]
     if not alone or (text[:1] != "\n" and paragraphs and len(_WORD.findall(paragraphs[0])) > 1):
         paragraphs = paragraphs[:1]

@@ -10,11 +10,11 @@ import logging
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
-from bounceparse.dialects.engine import Prose, original_message
+from bounceparse.dialects.prose import Prose, original_message
 from bounceparse.mime import to_stdlib
 from bounceparse.reports import DeliveryReport, RecipientReport
 
-_MOST_BYTES = 65_536
+_MOST_BYTES = 16_384
 _SILENCE = logging.NullHandler()
 
 

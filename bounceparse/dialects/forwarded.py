@@ -70,11 +70,16 @@ _LABELS = {
 _LABEL = re.compile(r"[ \t>*]{0,8}(?P<n>[^\W\d_][^:：\n]{0,20}?)[ \t*]{0,3}[:：][ \t*]{0,4}(?P<v>\S[^\n]{0,500})$")
 
 
+def is_forward(subject: str) -> bool:
+    """Whether a mail program's prefix for forwarded mail opens the subject."""
+    return bool(_FORWARD_SUBJECT.match(subject))
+
+
 def find_forwarded(mail: Mail) -> Mail | None:
     """The mail that ``mail``'s text forwards, made of the fields and the text below the marker; None where there is none."""
     text = mail.readable
     found = _MARKER.search(text)
-    if found is None or ("original" in found[0].lower() and not _FORWARD_SUBJECT.match(mail.get("subject") or "")):
+    if found is None or ("original" in found[0].lower() and not is_forward(mail.get("subject") or "")):
         return None
     fields: list[str] = []
     at = found.end() + 1

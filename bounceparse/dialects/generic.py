@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 
 from bounceparse.addresses import clean_address
-from bounceparse.dialects.engine import ADDRESS, Entry, Prose, build, original_message
+from bounceparse.dialects.engine import Entry, build
+from bounceparse.dialects.forwarded import is_forward
+from bounceparse.dialects.prose import ADDRESS, Prose, Wording, original_message
 from bounceparse.formats.dsn import STATUS_TYPES
 from bounceparse.reports import DeliveryReport
 
@@ -28,7 +30,7 @@ BOUNCE_SUBJECT = re.compile(
     r"|недостав|не (?:удалось доставить|доставлен)|teslim edileme|配信(?:不能|エラー)|メールエラー|送信エラー|配信できません|未送达|无法投递|退信|未傳遞|投递失败|传输失败|배달되지|반송|전송 실패|δεν παραδόθηκε",
     re.IGNORECASE,
 )
-_FAILED = re.compile(
+_FAILED = Wording(
     r"(?:could|can|was|were|has|have|is|been|be|did|do)(?:\s?not|n't) (?:yet )?(?:be(?:en)? )?(?:deliver|reach|sent|receiv|accept|found|exist)|(?:un|in)able to (?:be )?deliver|undeliver|not be delivered|not delivered|could not deliver|cannot deliver|delivery (?:problems?|failed|failure|of (?:your|e-?mail))"
     r"|(?:user|recipient|mailbox|address|account)s? (?:is |was |are )?(?:unknown|not found|not known|does(?:n't| not) exist|invalid|disabled|full|over quota|is full|no longer)|no such (?:user|mailbox|recipient)|unknown (?:user|recipient|address)|invalid (?:user|recipient|address)"
     r"|did not exactly match|wrong or no longer valid|no longer valid|permanent (?:fatal )?error|has failed|failed (?:permanently|to deliver)|encountered (?:an error|delivery problems)|quota (?:exceeded|violation)|mail ?box (?:is )?full|rejected|returned (?:to you|because|undelivered)|have failed|gave up|been postponed|delivery attempts will"
@@ -38,7 +40,6 @@ _FAILED = re.compile(
     r"|n[aã]o (?:p[oô]de|foi) (?:ser )?entreg|falha na entrega|usu[aá]rio (?:desconhecido|inexistente)|kon niet worden (?:bezorgd|afgeleverd)|bestaat niet|kunde inte levereras|kan inte levereras|nelze doru[cč]it|nepoda[rř]ilo se doru[cč]it|neexistuje"
     r"|не (?:может быть|может|удалось|было|был) (?:достав|отправ)|не (?:доставлен|существует|найден)|teslim edilemedi|iletilemedi|(?:配信|送信|送達)(?:できません|に失敗|することができません)|宛先不明|见つかりません|見つかりません"
     r"|无法(?:投递|发送|送达|傳送)|未能送达|發送失敗|发送失败|投递失败|不存在|無法傳送|배달하지 못|전송(?:되지 못| 실패)|존재하지 않",
-    re.IGNORECASE,
 )
 _CONTACT = re.compile(
     r"(?:contact|question|assistance|support|help|inquir|please (?:send|write|reply|e-?mail|forward|try)|postmaster|administrator|report this|mailto|sent by|from|reply to|kontakt|pomoc|hilfe|assist)\b[^\n]{0,60}$",
@@ -58,7 +59,7 @@ def is_daemon(prose: Prose) -> bool:
 
 def says_bounce(prose: Prose) -> bool:
     """Whether the subject calls it a bounce, and it is no answer and no newsletter."""
-    if not BOUNCE_SUBJECT.search(prose.subject[:400]):
+    if not BOUNCE_SUBJECT.search(prose.subject[:400]) or is_forward(prose.subject):
         return False
     mail = prose.mail
     if mail.has("list-unsubscribe") and not any(part.content_type == "message/rfc822" for part in mail.children):

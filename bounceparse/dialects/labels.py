@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bounceparse.dialects.engine import ADDRESS, Layout
+from bounceparse.dialects.engine import Layout
+from bounceparse.dialects.prose import ADDRESS
 
 LAYOUTS = (
     Layout(  # PMDF, iPlanet, Sun and Oracle; iCloud until 2015

@@ -6,7 +6,8 @@ the shape is looked for, not the introduction. Yahoo, Postfix, Courier and other
 
 from __future__ import annotations
 
-from bounceparse.dialects.engine import ADDRESS, Layout
+from bounceparse.dialects.engine import Layout
+from bounceparse.dialects.prose import ADDRESS
 
 _PARAGRAPH = r" ?<(?P<a>[^<>\n]{1,320})>:[ \t]*(?P<w>\S.*)?$"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bounceparse.dialects.engine import ADDRESS, Layout
+from bounceparse.dialects.engine import Layout
+from bounceparse.dialects.prose import ADDRESS
 
 _ALONE = rf"[ \t]{{0,40}}(?:[*>\-] )?[<\"'\[]{{0,2}}(?P<a>{ADDRESS})[>\"'\]]{{0,2}}(?:<mailto:[^>\n]{{1,300}}>)?[ \t]*$"
 

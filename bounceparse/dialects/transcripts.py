@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
-from bounceparse.dialects.engine import ADDRESS, Entry, Prose, build, failed_recipients, lines_of
+from bounceparse.dialects.engine import Entry, build
+from bounceparse.dialects.prose import ADDRESS, Prose, failed_recipients, lines_of
 from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport
 
@@ -36,6 +37,7 @@ _ECHO = re.compile(
     r"\d{3}[ -](?:\d\.\d\.\d{1,3} )?(?:no valid recipients|need rcpt|need recipient|bad sequence|please use rcpt|valid rcpt command must)",
     re.IGNORECASE,
 )
+_LETTERS = re.compile(r"[^\W\d_]{2}")
 _GIVING_UP = re.compile(r"message could not be delivered for|message will be deleted from queue", re.IGNORECASE)
 _STILL_TRYING = re.compile(
     r"will keep trying|warning message only|message still undelivered after|transient non-fatal|could not send message for past",
@@ -169,7 +171,8 @@ def _words_for(entry: Entry, exchanges: list[_Exchange], alone: bool) -> str | N
             if exchange.heard and exchange.words().startswith(reason):
                 return exchange.words()
     if alone and exchanges:
-        return next((e.words() for e in exchanges if e.heard), None) or reason or exchanges[0].words()
+        heard = next((e.words() for e in exchanges if e.heard), None)
+        return heard or (reason if _LETTERS.search(reason) else exchanges[0].words())
     return None
 
 

@@ -1,0 +1,191 @@
+"""A mail as the dialects look at it: what a person reads, cut into what the system says and the copy it returns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from bounceparse.addresses import clean_address, find_addresses
+from bounceparse.mime import Entity, Mail, collapse
+from bounceparse.reports import OriginalMessage
+from bounceparse.returned import find_in_text, find_returned, read_original, text_as_entity
+
+ADDRESS = (
+    r"(?:\"[^\"\n]{1,64}\"|[^\s<>()\[\]:;,\"'`|=@][^\s<>()\[\]:;,\"`|@]{0,127})@(?:[\w.\-]{1,255}|\[[\w.:]{2,60}\])"
+)
+"""An address in running text; ``clean_address`` does the rest."""
+
+_LINE_CAP = 2000
+_LINES_CAP = 20_000
+
+
+class Wording:
+    """Many alternatives in one linear pass over any text: RE2 syntax, case ignored, compiled on first use."""
+
+    __slots__ = ("_compiled", "_source")
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._compiled: Any = None
+
+    def search(self, text: str) -> Any:
+        """The first match in ``text``, None where there is none."""
+        if self._compiled is None:
+            import re2
+
+            self._compiled = re2.compile("(?i)" + self._source)
+        try:
+            return self._compiled.search(text)
+        except UnicodeEncodeError:  # a lone surrogate
+            return self._compiled.search(text.encode("utf-8", "replace").decode())
+
+
+# Where the copy of the message begins. One line a wording; who writes it is said where it is not plain.
+_COPY = re.compile(
+    r"^[ \t>]{0,8}(?:"
+    r"-{2,80} ?(?:below (?:this|the next) line is a copy|enclosed is a copy|attachment is a copy|mensaje original adjunto)"  # qmail
+    r"|-{3,80} ?(?:this is a copy of (?:the|your) message|the header of the original message)"  # Exim; 1&1
+    r"|-{2,80} ?(?:original (?:message|mail)|message header|unsent message|returned (?:message|mail)|header of the (?:source|original)"
+    r"|start of returned message|non-delivered message|message (?:text|body) (?:follows|suppressed)|forwarded message|mail text)"
+    r"|={3,80} ?original message"  # LSMTP
+    r"|\|-{3,80} ?message text follows"
+    r"|-- the header and top|(?:the )?first \d{1,4} lines of your original|(?:here|included|below) is a copy of "
+    r"|(?:the )?(?:original message|message headers?|message contents) follows?\b"
+    r"|a copy of the original message below|your message reads|bounced e-?mail:|original message as received"
+    r"|-{3} ?(?:附件中的内容是原信件|ниже этой линии)"
+    r"|original message headers:|en-t[eê]tes d[eu] message d['’]origine|intestazioni originali del messaggio|oorspronkelijke berichtkoppen"  # Exchange
+    r"|cabe[cç]alhos originais da mensagem|urspr[uü]ngliche nachrichtenkopfzeilen|encabezados (?:de(?:l)? mensaje )?original|oryginalne nagł[oó]wki wiadomo[sś]ci"
+    r"|元のメッセージ ?ヘッダー|исходные заголовки сообщения|原始邮件(?:头|标题)|原始郵件標頭"
+    r"|>?(?:received|return-path|x-original-to):[ \t]*\S"
+    r")",
+    re.IGNORECASE | re.MULTILINE,
+)
+# A delay told around the recipients; never searched in a server's own words.
+_DELAYED = Wording(
+    r"not yet (?:been )?(?:delivered|received)|been delayed|(?:is|mail|message) delayed|will be retried|still being retried|attempts? will continue"
+    r"|(?:will|to) (?:continue|keep) (?:on )?try|continue to (?:try|attempt)|warning message only|just a warning|only a warning|temporary failure report"
+    r"|been postponed|advisory[- ]only|no action is required on your|do not need to re-?send|notification about a delay"
+    r"|have yet to be delivered|still awaiting delivery|delivery (?:is )?delayed"
+    r"|pr[oó]by dor[eę]czenia b[eę]d[aą] kontynuowane|op[oó][zź]nieni\w{1,4} w dostarczeniu|zustellung verz[oö]gert|weitere zustellversuche|remise (?:a été )?retard[eé]e"
+    r"|nouvelles tentatives|entrega retrasada|seguir[aá] intentando|consegna ritardata|ulteriori tentativi|entrega atrasada|bezorging vertraagd"
+    r"|leveransen f[oö]rsenad|doru[cč]en[ií] zpo[zž]d[eě]no|доставка задерживается|попытки доставки будут|配信が遅れ|投递延迟|배달이 지연|teslim gecikti",
+)
+# Words of a report about one of our messages that name it without its headers
+_LABELS = re.compile(
+    r"^[ \t>*#-]{0,12}(?P<name>(?:with )?subject|the subject of the message is|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|tytuł|件名|тема|主题"
+    r"|sent|sent date|the date of the message is|date|to)[ \t]?[:：][ \t]{0,16}(?P<value>\S[^\n]{0,500})",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FIELD = re.compile(r"[ \t>]{0,16}(?:[\w-]{1,60}[ \t]?:|From )", re.ASCII)
+_DATES = frozenset(("sent", "sent date", "the date of the message is", "date"))
+
+
+class Prose:
+    """A mail as the dialects look at it.
+
+    Attributes:
+        mail: the mail.
+        text: what a person reads, line ends LF.
+        lower: ``text`` in lower case, for tests by substring.
+        said: ``text`` up to the copy of the message; ``copy`` is what stands from there on (empty where there is none).
+        sender: the From field in lower case; subject: the Subject field.
+    """
+
+    __slots__ = ("copy", "lower", "mail", "said", "sender", "subject", "text")
+
+    def __init__(self, mail: Mail) -> None:
+        self.mail = mail
+        text = mail.readable
+        self.text = text.replace("\r", "\n") if "\r" in text else text
+        self.lower = self.text.lower()
+        self.sender = (mail.get("from") or "").lower()
+        self.subject = mail.get("subject") or ""
+        cut = _COPY.search(self.text)
+        self.said = self.text[: cut.start()] if cut else self.text
+        self.copy = self.text[cut.start() :] if cut else ""
+
+    def is_delayed(self, frame: str) -> bool:
+        """Whether the words around the recipients, or the subject, tell of a delay and not of a failure."""
+        return bool(_DELAYED.search(frame) or _DELAYED.search(self.subject[:300]))
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines of ``text``, right-stripped, capped in length and number."""
+    for count, line in enumerate(text.split("\n")):
+        if count >= _LINES_CAP:
+            return
+        yield line[:_LINE_CAP].rstrip()
+
+
+def header_recipients(prose: Prose) -> list[str]:
+    """The addresses of X-Failed-Recipients (Exim, Gmail)."""
+    value = prose.mail.get("x-failed-recipients") or ""
+    return [a for item in value.split(",") if (a := clean_address(item)) and "@" in a]
+
+
+def failed_recipients(prose: Prose) -> list[str]:
+    """Recipients named outside the text: X-Failed-Recipients, else the only To of the returned header."""
+    named = header_recipients(prose)
+    if named:
+        return named
+    addresses = original_message(prose).to_addresses
+    return list(addresses) if len(addresses) == 1 else []
+
+
+def original_message(prose: Prose) -> OriginalMessage:
+    """What the mail tells of the message: enclosed, pasted below a marker, or as fields in the text."""
+    mail = prose.mail
+    returned = find_returned(mail) or _pasted(prose) or _mistyped(mail)
+    original = read_original(returned, mail)
+    if original.message_id is None and (named := find_in_text(prose.said, mail)):
+        told = read_original(named, mail)
+        if told.message_id:
+            original = replace(original, message_id=told.message_id, message_id_from="text")
+    if original.subject is None or original.date is None:
+        original = _with_labels(prose.said, original)
+    return original
+
+
+def _mistyped(mail: Mail) -> Entity | None:
+    """The returned header as the header of a part, or as the text of an attachment."""
+    for part in mail.children:
+        if part.has("message-id"):
+            return part
+        if (
+            part.content_type.startswith("text/")
+            and part.has("content-disposition")
+            and _FIELD.match(text := part.text())
+        ):
+            return text_as_entity(text[:65_536], mail)
+    return None
+
+
+def _pasted(prose: Prose) -> Entity | None:
+    """The header block at the start of the pasted copy: below its marker, quoted or indented or not."""
+    block = prose.copy[:65_536]
+    if not block:
+        return None
+    lines = block.lstrip("\n").split("\n")
+    begin = next((at for at, line in enumerate(lines[:12]) if _FIELD.match(line)), None)
+    if begin is None:
+        return None
+    lines = lines[begin:]
+    indent = len(lines[0]) - len(lines[0].lstrip(" \t>"))
+    if indent:
+        lines = [line[indent:] if not line[:indent].strip(" \t>") else line for line in lines]
+    return text_as_entity("\n".join(lines), prose.mail)
+
+
+def _with_labels(said: str, original: OriginalMessage) -> OriginalMessage:
+    subject, date, to = original.subject, original.date, original.to_addresses
+    for found in _LABELS.finditer(said[:8192]):
+        name, value = found["name"].lower(), collapse(found["value"])
+        if name in _DATES:
+            date = date or value
+        elif name == "to":
+            to = to or tuple(find_addresses(value))
+        else:
+            subject = subject or value.strip("'\"") or None
+    return replace(original, subject=subject, date=date, to_addresses=to)
