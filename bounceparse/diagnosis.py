@@ -122,10 +122,14 @@ def _find(
         rule = rules.match_enhanced(reply.enhanced, code=reply.code, phase=phase)
         if rule and rule.reason != UNDEFINED:
             return _Finding(rule, part, reply.enhanced), provider
+    by_status = _find_by_status(recipient, rules, reply)
+    told = by_status is not None and by_status.rule.reason not in (UNDEFINED, "expired") and not reply.text
     return (
-        _find_around(recipient, report, rules, reply, part, alone)
+        _find_around(recipient, report, rules, reply, part)
+        or (by_status if told else None)
+        or (_find_in(collapse(report.text[:4096]), rules) if alone else None)
         or _find_by_code(rules, reply, part, phase)
-        or _find_by_status(recipient, rules, reply)
+        or by_status
     ), provider
 
 
@@ -136,25 +140,25 @@ def _of_hit(hit: Hit, reply: Reply, part: str) -> _Finding:
 
 
 def _find_around(
-    recipient: RecipientReport, report: DeliveryReport, rules: RuleSet, reply: Reply, part: str, alone: bool
+    recipient: RecipientReport, report: DeliveryReport, rules: RuleSet, reply: Reply, part: str
 ) -> _Finding | None:
-    """What stands around the reply: in the diagnostic, then in the human-readable part about this recipient."""
+    """What stands around the reply: in the diagnostic, then in the human-readable part near the address."""
     if len(reply.around) > len(reply.words):
         hit, _ = rules.match_words(reply.around)
         if hit and hit.end:
             return _Finding(hit.rule, part, reply.spelled(hit.begin, hit.end, around=True), True)
-    texts = [recipient.text if recipient.diagnostic else None]
-    if recipient.diagnostic:
-        texts.append(paragraph_of(recipient, report.text))
-    if alone:
-        texts.append(collapse(report.text[:4096]))
-    for text in texts:
-        if text:
-            said = read_reply(text)
-            hit, _ = rules.match_words(said.words, code=said.code, enhanced=said.enhanced)
-            if hit and hit.end:
-                return _Finding(hit.rule, "text", said.spelled(hit.begin, hit.end), True)
-    return None
+    if not recipient.diagnostic:
+        return None
+    return _find_in(recipient.text, rules) or _find_in(paragraph_of(recipient, report.text), rules)
+
+
+def _find_in(text: str | None, rules: RuleSet) -> _Finding | None:
+    """What the words of a text decide."""
+    if not text:
+        return None
+    said = read_reply(text)
+    hit, _ = rules.match_words(said.words, code=said.code, enhanced=said.enhanced)
+    return _Finding(hit.rule, "text", said.spelled(hit.begin, hit.end), True) if hit and hit.end else None
 
 
 def _find_by_code(rules: RuleSet, reply: Reply, part: str, phase: Phase | None) -> _Finding | None:

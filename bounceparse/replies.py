@@ -86,11 +86,13 @@ class Reply:
         if not around:
             shift = len(self.around) - len(self.words)
             begin, end = begin + shift, end + shift
+        first, last = begin, end
         for at, until in self._cuts:  # back to offsets of the folded text with its cuts
             if at <= begin:
-                begin += until - at
+                first += until - at
             if at < end:
-                end += until - at
+                last += until - at
+        begin, end = first, last
         if not self.text.isascii():
             begin, end = _unfolded(self.text, begin, end)
         return self.text[begin:end].strip()
@@ -147,9 +149,11 @@ def _find_inner(words: str, head: re.Match[str] | None) -> tuple[int, int | None
         if words[at - 1] not in " '\"<([{`:>":
             continue
         before = words[max(0, at - 40) : at]
-        if before.endswith("<") or before.rstrip(_OPENERS).endswith(_LEADS):
-            begin = at
-        elif head and begin == 0 and head[1][0] == "2":  # a greeting before the refusal ("220-mx.example 421 4.2.1")
+        if (
+            before.endswith("<")
+            or before.rstrip(_OPENERS).endswith(_LEADS)
+            or (head and begin == 0 and head[1][0] == "2")
+        ):
             begin = at
     return begin, None
 
@@ -175,7 +179,7 @@ def _join_lines(folded: str, code: str, start: int) -> tuple[str, tuple[tuple[in
         cuts.append((begin - removed, at - removed))
         removed += at - begin
         last = found[2] or last
-        if len(cuts) == 100 or begin >= final > 0 and found[1] == " ":
+        if len(cuts) == 100 or (begin >= final > 0 and found[1] == " "):
             break
     pieces.append(folded[at:])
     return "".join(pieces), tuple(cuts), last
