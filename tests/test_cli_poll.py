@@ -145,6 +145,23 @@ def test_a_message_that_cannot_be_read_is_told_and_held(port: int, monkeypatch: 
     assert "3 messages could not be read" in result.stderr
 
 
+def test_a_guarded_folder_is_only_looked_at_until_a_person_confirms(port: int) -> None:
+    configure(port, 'first_poll = "guard"\n')
+    for _ in range(2):
+        held = run("poll", "--json")
+        assert (held.exit_code, lines(held)[0]["messages"], lines(held)[0]["marked"]) == (1, 0, 0)
+        assert "3 messages would be recorded" in held.stderr and "--go" in held.stderr
+    assert lines(run("poll", "--go", "--json"))[0]["messages"] == 3
+    after = run("poll", "--json")
+    assert (after.exit_code, lines(after)[0]["fetched"]) == (0, 0)
+
+
+def test_an_empty_guarded_folder_needs_nobody(port: int) -> None:
+    with serve({USER: []}) as empty:
+        configure(empty, 'first_poll = "guard"\n')
+        assert run("poll").exit_code == 0
+
+
 def test_doctor_finds_all_in_order(port: int) -> None:
     result = run("doctor")
     assert result.exit_code == 0

@@ -11,8 +11,8 @@ import click
 from bounceparse.cli import EX_TEMPFAIL
 from bounceparse.cli.output import complain, print_json, progress
 from bounceparse.cli.session import Session
-from bounceparse.errors import BounceparseError, InputError, MailboxLocked
-from bounceparse.ingest import PollResult, poll_mailbox
+from bounceparse.errors import BounceparseError, ConfigError, InputError, MailboxLocked
+from bounceparse.ingest import Mailbox, PollResult, poll_mailbox
 from bounceparse.ingest import replay as replay_files
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ _MOST_READERS = 4
 @click.command(epilog="Example: bounceparse poll --mailbox bounces --dry-run")
 @click.option("--mailbox", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
 @click.option("--dry-run", is_flag=True, help="Fetch and read, but write nothing, here or on the server.")
+@click.option("--go", is_flag=True, help='Confirm the first poll of a folder that first_poll = "guard" holds back.')
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a mailbox, one a line.")
 @click.pass_context
-def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, as_json: bool) -> None:
     """Read what is new in the mailboxes, record it, then mark it on the server.
 
     A mailbox that fails does not stop the others; one that another poll has locked is skipped. Exit status 0 done,
@@ -40,13 +41,13 @@ def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, as_json: boo
     statuses = set()
     with session.store() as store:
         for account in accounts:
-            statuses.add(_poll_one(account, store, dry_run=dry_run, as_json=as_json))
+            statuses.add(_poll_one(account, store, dry_run=dry_run, go=go, as_json=as_json))
         if not dry_run:
             store.settle()
     ctx.exit(1 if 1 in statuses else max(statuses))
 
 
-def _poll_one(account: ImapAccount, store: Store, *, dry_run: bool, as_json: bool) -> int:
+def _poll_one(account: ImapAccount, store: Store, *, dry_run: bool, go: bool, as_json: bool) -> int:
     """Poll one mailbox and tell about it; answers the exit status that it asks for."""
     from bounceparse.mailboxes.imap import open_mailbox
 
@@ -60,9 +61,17 @@ def _poll_one(account: ImapAccount, store: Store, *, dry_run: bool, as_json: boo
 
     try:
         with open_mailbox(account) as mailbox, progress(account.name) as advance:
+            guarded = not (go or dry_run) and _is_guarded(account, mailbox, store)
+            dry_run = dry_run or guarded
             result = poll_mailbox(mailbox, store, dry_run=dry_run, progress=show, jobs=_readers())
             for alert in mailbox.alerts:
                 complain(f"mailbox {account.name}: the server says: {alert}")
+        if guarded and result.fetched:
+            raise ConfigError(
+                f"mailbox {account.name}: first poll of {account.folder}: {result.fetched} messages would be recorded, with"
+                f" {result.outcomes} outcomes, then after = {account.after}: if that is the right folder, confirm with"
+                f" `bounceparse poll --mailbox {account.name} --go`"
+            )
     except BounceparseError as fault:
         error = fault
         skipped = ": skipped" if isinstance(fault, MailboxLocked) else ""
@@ -71,6 +80,13 @@ def _poll_one(account: ImapAccount, store: Store, *, dry_run: bool, as_json: boo
     if error is None:
         return 0
     return EX_TEMPFAIL if error.temporary else 1
+
+
+def _is_guarded(account: ImapAccount, mailbox: Mailbox, store: Store) -> bool:
+    """Whether this is a folder of which nothing is recorded, and the configuration asks to look before."""
+    if account.first_poll != "guard":
+        return False
+    return not store.known_uids(account.name, account.folder, mailbox.uidvalidity)
 
 
 @click.command(epilog="Example: bounceparse replay ~/Maildir old-bounces.mbox")
