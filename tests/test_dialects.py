@@ -590,6 +590,11 @@ ORDINARY = {
         subject="Auto: Mailbox full? Upgrade",
         head="Return-Path: <>\nAuto-Submitted: auto-replied\n",
     ),
+    "a forwarded sentence in no known format": mail(
+        "---------- Forwarded message ----------\nFrom: Mail Delivery Subsystem <mailer-daemon@example.com>\n\nYour message was not delivered to jan@example.org because the address could not be found.\n",
+        sender="Jan <jan@shop.example>",
+        subject="Fwd: Delivery Status Notification (Failure)",
+    ),
     "a newsletter about bounces": mail(
         "Why could your mail not be delivered? Write to help@example.net",
         sender="News <news@example.net>",

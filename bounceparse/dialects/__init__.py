@@ -63,6 +63,7 @@ ORDER: tuple[Dialect, ...] = (
 )
 """All dialects, the first that reads a mail wins."""
 
+_KNOWN_FORMATS = tuple(dialect for dialect in ORDER if dialect.name not in ("generic", "flufl"))
 # A first look at the header: may a mail system have sent this? Ordinary mail ends here, its body unread.
 _PLAUSIBLE = re.compile(
     rb"daemon|post_?master|deliver|bounce|fail|return(?:ed)?[ _-]?(?:mail|to|message)|\nreturn-path:\s*<>|\nfrom:\s*(?:<>)?\s*\n|x-failed-recipients|undeliv|mail[ _.-]?(?:system|service|admin|error)|=\?|"
@@ -84,21 +85,20 @@ def _may_be_bounce(prose: Prose) -> bool:
     return is_daemon(prose) or says_bounce(prose) or has_null_sender(prose)
 
 
-def _read(prose: Prose) -> tuple[str, DeliveryReport] | None:
-    for dialect in ORDER:
+def _read(prose: Prose, order: tuple[Dialect, ...] = ORDER) -> tuple[str, DeliveryReport] | None:
+    for dialect in order:
         if dialect.hint(prose) and (report := dialect.read(prose)):
             return dialect.name, report
     return None
 
 
 def _read_forwarded(mail: Mail) -> tuple[str, DeliveryReport] | None:
+    """A bounce that a person forwards; guessing is not for what came through a person's hands."""
     inner = find_forwarded(mail)
     if inner is None:
         return None
     prose = Prose(inner)
-    if not is_daemon(prose):
-        return None
-    read = _read(prose)
+    read = _read(prose, _KNOWN_FORMATS) if is_daemon(prose) else None
     if read is not None:
         mail.note("forwarded")
     return read

@@ -10,6 +10,8 @@ from bounceparse.dialects.engine import Layout
 from bounceparse.dialects.prose import ADDRESS
 
 _PARAGRAPH = r" ?<(?P<a>[^<>\n]{1,320})>:[ \t]*(?P<w>\S.*)?$"
+_EXPANDED = r" ?<(?P<a>[^<>\n]{1,320})>(?: ?\(expanded from\s{1,4}<[^<>]{1,320}>\))?:[ \t]*(?P<w>\S.*)?$"
+
 
 LAYOUTS = (
     Layout(
@@ -32,7 +34,7 @@ LAYOUTS = (
             "could not be delivered to one or more recipients. it's attached",
             "(in reply to ",
         ),
-        recipient=_PARAGRAPH[:-1].replace(">:", r">(?: ?\(expanded from\s{1,4}<[^<>]{1,320}>\))?:") + "$",
+        recipient=_EXPANDED,
         paragraph=True,
     ),
     Layout(
