@@ -62,7 +62,10 @@ def test_message_ids_meet_under_one_key(written: str | None, key: str | None) ->
 def test_clues_stand_best_first() -> None:
     """The envelope id goes before the Message-ID; each recipient stands once, the original first."""
     outcome = make_outcome(
-        recipient="Jan@Example.pl", original_recipient="jan@example.pl", final_recipient="j@other.example", envelope_id="E1"
+        recipient="Jan@Example.pl",
+        original_recipient="jan@example.pl",
+        final_recipient="j@other.example",
+        envelope_id="E1",
     )
     clues = find_clues(outcome, "status")
     assert [(clue.key, clue.source) for clue in clues.ladder] == [

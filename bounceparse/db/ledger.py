@@ -11,12 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bounceparse.addresses import address_key
 from bounceparse.clues import Key, message_key
 from bounceparse.db.bulk import execute_many, insert_new
 from bounceparse.db.engine import chunks
 from bounceparse.db.tables import outcomes, sent, state, streams
-from bounceparse.db.types import storable
+from bounceparse.db.types import storable, stored_key
 from bounceparse.errors import ConfigError
 from bounceparse.match import Found, Lookup, Sent
 from bounceparse.outcomes import Status
@@ -129,7 +128,7 @@ def add_sent(connection: Connection, batch: Sequence[SentMessage], now: datetime
 
 
 def _row(one: SentMessage, now: datetime) -> dict[str, Any]:
-    recipient_key = address_key(one.recipient)
+    recipient_key = stored_key(one.recipient)
     status_at = one.status_at
     if status_at is None and one.status != Status.INJECTED:
         status_at = one.sent_at or now
@@ -137,7 +136,7 @@ def _row(one: SentMessage, now: datetime) -> dict[str, Any]:
         "message_id": one.message_id.strip().strip("<>"),
         "message_key": storable(message_key(one.message_id) or one.message_id),
         "recipient": one.recipient,
-        "recipient_key": storable(recipient_key),
+        "recipient_key": recipient_key,
         "domain_key": recipient_key.rpartition("@")[2],
         "provider_id": one.provider_id,
         "provider_key": message_key(one.provider_id),

@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bounceparse.addresses import address_key
 from bounceparse.db.rows import RecordedOutcome, recorded_outcome
 from bounceparse.db.standings import Standing, active, standing_of
 from bounceparse.db.tables import messages, outcomes, sent, standing
+from bounceparse.db.types import stored_key
 from bounceparse.policy import Suppression
 
 PAGE = 1000
@@ -102,7 +102,7 @@ def outcome_conditions(
     """The conditions for outcomes recorded at or after ``since``, with these values."""
     values = {
         outcomes.c.status: status,
-        outcomes.c.address_key: address_key(address) if address else None,
+        outcomes.c.address_key: stored_key(address) if address else None,
         outcomes.c.customer: customer,
         outcomes.c.mailbox: mailbox,
     }

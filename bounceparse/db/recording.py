@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -246,7 +246,7 @@ def settle(connection: Connection, policy: Policy, now: datetime) -> int:
 
     Returns how many outcomes found their message.
     """
-    values: Mapping[str, int] = dict(connection.execute(sa.select(state.c.name, state.c.value)).tuples().all())
+    values = {row.name: row.value for row in connection.execute(sa.select(state))}
     changed = 0
     if values["ledger"] != values["rematched"]:
         changed = rematch(connection, policy, now)

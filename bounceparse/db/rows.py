@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Row
 
-from bounceparse.addresses import address_key, domain_key
+from bounceparse.addresses import domain_key
 from bounceparse.clues import Clues, find_clues, find_originals, from_domain, message_key
 from bounceparse.codes import Action, Phase
-from bounceparse.db.types import storable_time
+from bounceparse.db.types import storable, storable_time, stored_key
 from bounceparse.ingest import ReadMessage
 from bounceparse.match import Match, matched_status
 from bounceparse.outcomes import Evidence, Fault, Outcome, Status, Trust
@@ -84,9 +84,9 @@ def new_outcomes(message: ReadMessage) -> list[NewOutcome]:
         digest = hashlib.sha256(message.key)
         digest.update(f"\n{place}\n{named}".encode("utf-8", "surrogatepass"))
         source = original.message_id_from if original is not None else None
-        found.append(
-            NewOutcome(digest.digest(), message, outcome, source, from_domain(original), find_clues(outcome, source))
-        )
+        clues = find_clues(outcome, source)
+        clues = replace(clues, recipients=tuple(map(storable, clues.recipients)))
+        found.append(NewOutcome(digest.digest(), message, outcome, source, from_domain(original), clues))
     return found
 
 
@@ -143,7 +143,7 @@ def matched_columns(
     """The columns that a match decides; matching again writes these and no others."""
     row = found.sent
     if row is None:
-        key = address_key(recipient) if recipient else None
+        key = stored_key(recipient) if recipient else None
         from_ = returned_from
     else:
         key, recipient, list_id = row.recipient_key, row.recipient, list_id or row.list_id

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bounceparse.addresses import address_key
 from bounceparse.db.engine import chunks
 from bounceparse.db.tables import outcomes, sent, standing, state, streams
+from bounceparse.db.types import stored_key
 from bounceparse.outcomes import Status, Trust
 from bounceparse.policy import (
     COUNTED_REASONS,
@@ -79,7 +79,7 @@ def suppressions_of(connection: Connection, subjects: Sequence[str], now: dateti
 
 def standing_of(connection: Connection, address: str, list_id: str | None, now: datetime) -> Standing:
     """The standing of one address; with ``list_id`` also whether that list, or marketing, may be mailed to it."""
-    subjects = subjects_of(address_key(address))
+    subjects = subjects_of(stored_key(address))
     by_subject = suppressions_of(connection, subjects, now)
     rows = [row for subject in subjects for row in by_subject.get(subject, ())]
     blocking = [row for row in rows if _blocks(row.scope, list_id)]
@@ -125,7 +125,7 @@ def mailable(
     if from_domain:
         scopes.add(f"from:{from_domain}")
     for part in chunks(list(addresses), 2000):
-        keyed = [(address, subjects_of(address_key(address))) for address in part]
+        keyed = [(address, subjects_of(stored_key(address))) for address in part]
         blocked = _blocked(connection, sorted({one for _, subjects in keyed for one in subjects}), scopes, now)
         yield from (address for address, subjects in keyed if blocked.isdisjoint(subjects))
 

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from bounceparse.addresses import address_key
 from bounceparse.db import queries, recording
 from bounceparse.db.engine import Database, chunks
 from bounceparse.db.ledger import SentMessage, add_sent, parse_sent
@@ -21,6 +20,7 @@ from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import require_current
 from bounceparse.db.standings import Standing, mailable, standing_of, subjects_of
 from bounceparse.db.tables import messages, outcomes, standing
+from bounceparse.db.types import stored_key
 from bounceparse.errors import ConfigError
 from bounceparse.ingest import ReadMessage, Recorded
 from bounceparse.policy import Policy, Suppression
@@ -268,7 +268,7 @@ class Store:
     def history(self, address: str, latest: int = 20) -> tuple[RecordedOutcome, ...]:
         """The ``latest`` outcomes of an address, newest first."""
         with self._database.read() as connection:
-            return queries.latest_outcomes(connection, outcomes.c.address_key == address_key(address), latest)
+            return queries.latest_outcomes(connection, outcomes.c.address_key == stored_key(address), latest)
 
     def held(self) -> Iterator[HeldMessage]:
         """The messages that could not be read, with their bytes, oldest first."""
@@ -297,4 +297,4 @@ def _uids(account: str, folder: str, uidvalidity: int) -> sa.Select[int]:
 
 def _subject(address: str) -> str:
     """The subject of an address, or of a domain written with a leading ``@``."""
-    return subjects_of(f"x{address}")[1] if address.startswith("@") else address_key(address)
+    return subjects_of(f"x{address}")[1] if address.startswith("@") else stored_key(address)

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from bounceparse.addresses import address_key
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -21,6 +23,11 @@ def storable(text: str) -> str:
     if type(text) is not str:
         text = str.__str__(text)
     return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
+
+
+def stored_key(address: str) -> str:
+    """The address key as it is stored and compared."""
+    return storable(address_key(address))
 
 
 class Text(TypeDecorator[str]):
