@@ -53,7 +53,7 @@ _COPY = re.compile(
     r"|\|-{3,80} ?message text follows"
     r"|-- the header and top|(?:the )?first \d{1,4} lines of your original|(?:here|included|below) is a copy of "
     r"|(?:the )?(?:original message|message headers?|message contents) follows?\b"
-    r"|a copy of the original message below|your message reads|bounced e-?mail:|original message as received"
+    r"|a copy of the original message below|your message reads|old message:|bounced e-?mail:|original message as received"
     r"|-{3} ?(?:附件中的内容是原信件|ниже этой линии)"
     r"|original message headers:|en-t[eê]tes d[eu] message d['’]origine|intestazioni originali del messaggio|oorspronkelijke berichtkoppen"  # Exchange
     r"|cabe[cç]alhos originais da mensagem|urspr[uü]ngliche nachrichtenkopfzeilen|encabezados (?:de(?:l)? mensaje )?original|oryginalne nagł[oó]wki wiadomo[sś]ci"

@@ -53,6 +53,7 @@ LAYOUTS = (
             "i wasn't able to deliver your message to the following",
         ),
         recipient=_PARAGRAPH,
+        skip=r"Giving up on [\d.a-fA-F:]{2,45}\.$",
         paragraph=True,
     ),
     Layout(  # bounces in HTML: addresses without their brackets

@@ -16,6 +16,20 @@ LAYOUTS = (
         reason=r"\s{0,60}Technical details|\s{0,8}Message will be retried",
         senders=("googlemail.com", "gmail.com"),
     ),
+    Layout(  # Gmail since 2017 where the status part names nobody: the header does
+        name="gmail",
+        hints=(
+            "** message not delivered **",
+            "** address not found **",
+            "** message blocked **",
+            "** delivery incomplete **",
+        ),
+        recipient=r"(?P<a>(?!))",
+        reason=r"\s{0,8}The response (?:was|from the remote server was):",
+        senders=("googlemail.com", "gmail.com", "google.com"),
+        above=True,
+        headless=True,
+    ),
     Layout(
         name="google-groups",
         hints=("google groups", "groups.google.com"),
