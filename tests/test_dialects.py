@@ -9,6 +9,8 @@ import pytest
 
 from bounceparse.codes import Action, Phase
 from bounceparse.dialects import ORDER, claims, fill, read_prose
+from bounceparse.dialects.flufl import read_flufl
+from bounceparse.dialects.prose import Prose
 from bounceparse.formats.dsn import read_delivery_reports
 from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport
@@ -340,6 +342,23 @@ CASES: list[tuple[str, str, dict[str, str], str, list[tuple[str | None, Action]]
         "Remote server replied: 550 5.1.1",
     ),
     (
+        "hmailserver",
+        "Outlook's own notice in German",
+        {"subject": "Unzustellbar: Ihre Bestellung", "sender": "Systemadministrator <postmaster@example.de>"},
+        "Ihre Nachricht hat einige oder alle Empfänger nicht erreicht.\n\n      Betreff:  Ihre Bestellung\n      Gesendet am:      22.11.2026 10:00\n\nFolgende(r) Empfänger kann nicht erreicht werden:\n\n"
+        "      'jan@example.org' am 22.11.2026 10:00\n            550 5.1.1 unknown user\n",
+        [("jan@example.org", FAILED)],
+        "550 5.1.1 unknown user",
+    ),
+    (
+        "messagelabs",
+        "MessageLabs",
+        {"subject": "Mail Delivery Failure"},
+        "This is the mail delivery agent at mx.example.com.\nI was unable to deliver your message to the following addresses:\n\njan@example.org\n\nReason: 550 Invalid recipient <jan@example.org>\n\nThe message subject was: Your order\n",
+        [("jan@example.org", FAILED)],
+        "550 Invalid recipient",
+    ),
+    (
         "mailenable",
         "MailEnable",
         {"subject": "Message Delivery Failure"},
@@ -620,15 +639,18 @@ def test_ordinary_mail_is_declined(what: str):
     assert read_prose(ORDINARY[what]) is None
 
 
-def test_flufl_finds_what_ours_decline():
-    """The detectors of flufl.bounce are the last resort: recipients without words."""
-    body = '--------Message not delivered to the following:\n\n jan    No matches to nameserver query\n\n--------Error Detail (phquery V4.1):\n\nThe message, "No matches to nameserver query," is generated\n\n--------Unsent Message below:\n'
-    name, report = read(
-        mail(body, sender="MAILER-DAEMON@mr2.its.yale.edu", subject="Returned mail - nameserver error report")
-    )
-    assert name == "flufl"
-    assert "jan@yale.edu" in {entry.recipient for entry in report.recipients}
-    assert all(entry.diagnostic is None for entry in report.recipients)
+def test_flufl_tells_recipients_without_words():
+    """The detectors of flufl.bounce name recipients; reasons and words they have none."""
+    report = read_flufl(Prose(mail("Delivery to the following recipients failed.\n\n       jan@example.org\n\n")))
+    assert report is not None
+    assert told(report) == [("jan@example.org", FAILED)]
+    assert report.recipients[0].diagnostic is None
+
+
+def test_flufl_survives_what_its_detectors_do_not(capfd: pytest.CaptureFixture[str]):
+    """A detector that raises (no From field) finds nothing, and prints nothing."""
+    assert read_flufl(Prose(Mail(b"Subject: failure notice\n\nnothing of use here\n"))) is None
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_order_is_unique_in_its_last_places():

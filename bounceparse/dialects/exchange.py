@@ -79,7 +79,7 @@ LAYOUTS = (
         ),
         start=r"(?:did not reach the following recipient\(?s?\)?|nicht erreich(?:en|t)|destinataires suivants|(?:siguientes|seguinte\(s\)) destinat[aá]rio\(?s\)?|seguenti destinatari"
         r"|geadresseerde\(n\) niet bereikt|następujących adresatów)\s?:",
-        recipient=rf"\s{{0,4}}(?:[^\n]{{0,200}}[:;]SMTP=|[\w./ ]{{0,80}}<)?(?P<a>{ADDRESS})>?;?(?:[ \t]*$| (?:on|am|le|el|il|em|op|dnia|w dniu|den) ?.{{0,60}}$)",
+        recipient=rf"\s{{0,4}}(?:[^\n]{{0,200}}[:;]SMTP=|[\w./ ]{{0,80}}<)?'?(?P<a>{ADDRESS})'?>?;?(?:[ \t]*$| (?:on|am|le|el|il|em|op|dnia|w dniu|den) ?.{{0,60}}$)",
         skip=r"\s{0,12}The MTS-ID|;[acpl]=|[\w ]{0,24};l=",
     ),
     Layout(

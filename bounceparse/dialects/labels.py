@@ -19,12 +19,19 @@ LAYOUTS = (
         stop=r"Message headers follow",
     ),
     Layout(
-        name="hmailserver",
+        name="hmailserver",  # and Outlook, whose own notices have the same shape
         hints=(
             "the following recipient(s) could not be reached",
+            "the following recipient(s) cannot be reached",
             "your message did not reach some or all of the intended recipients",
+            "empfänger kann nicht erreicht werden",
+            "empfänger können nicht erreicht werden",
+            "empfänger konnten nicht erreicht werden",
+            "impossible de joindre le ou les destinataires suivants",
+            "no se puede establecer contacto con los siguientes destinatarios",
         ),
-        start=r"the following recipient\(?s?\)? (?:could not be reached|cannot be reached):",
+        start=r"the following recipient\(?s?\)? (?:could not|cannot) be reached:|empfänger (?:kann|können|konnten) nicht erreicht werden:"
+        r"|destinataires suivants\s?:|siguientes destinatarios\s?:",
         recipient=rf"\s{{0,12}}'?(?P<a>{ADDRESS})'?(?: (?:on|am|le|il|el) \d.{{0,40}})?[ \t]*$",
         stop=r"hMailServer$",
         above=True,

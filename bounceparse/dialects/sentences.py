@@ -50,6 +50,14 @@ LAYOUTS = (
         skip=r"[\s=_-]{8,}$",
     ),
     Layout(
+        name="messagelabs",
+        hints=("this is the mail delivery agent at",),
+        start=r"to the following address(?:es)?[.:][ \t]*\n",
+        recipient=_ALONE,
+        reason=r"\s{0,4}Reason:(?P<w>.*)$",
+        stop=r"\s{0,4}The message (?:subject|date|identifier|reference) was",
+    ),
+    Layout(
         name="dma",
         hints=("this is the dragonfly mail agent",),
         recipient=r"There was an error delivering your mail to <(?P<a>[^<>\n]{1,320})>",
