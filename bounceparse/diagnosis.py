@@ -52,6 +52,7 @@ class _Finding(NamedTuple):
     part: str
     matched: str
     by_text: bool = False
+    enhanced: str | None = None
 
 
 def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet) -> Diagnosis:
@@ -63,6 +64,8 @@ def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet)
     phase = recipient.phase or find_phase(recipient, report.text, alone)
     finding, provider = _find(recipient, report, rules, reply, part, host, phase, alone)
     written = reply.enhanced or recipient.status
+    if finding and finding.enhanced and not reply.enhanced and (written or ".0.0").endswith(".0.0"):
+        written = finding.enhanced
     return Diagnosis(
         reason=finding.rule.reason if finding else UNDEFINED,
         rule=finding.rule if finding else None,
@@ -112,8 +115,9 @@ def _find(
 ) -> tuple[_Finding | None, str | None]:
     """The first finding in the order of evidence, and the provider."""
     hit, provider = rules.match_words(reply.words, code=reply.code, enhanced=reply.enhanced, host=host, phase=phase)
-    if hit:
-        return _of_hit(hit, reply, part), provider
+    weak = _of_hit(hit, reply, part) if hit else None
+    if weak and weak.rule.reason != UNDEFINED:
+        return weak, provider
     if recipient.diagnostic_type == "x-unix" and recipient.diagnostic and recipient.diagnostic.isdigit():
         rule = rules.match_exit(int(recipient.diagnostic[:6]))
         if rule:
@@ -129,6 +133,7 @@ def _find(
         or (by_status if told else None)
         or (_find_in(collapse(report.text[:4096]), rules) if alone else None)
         or _find_by_code(rules, reply, part, phase)
+        or weak
         or by_status
     ), provider
 
@@ -158,7 +163,7 @@ def _find_in(text: str | None, rules: RuleSet) -> _Finding | None:
         return None
     said = read_reply(text)
     hit, _ = rules.match_words(said.words, code=said.code, enhanced=said.enhanced)
-    return _Finding(hit.rule, "text", said.spelled(hit.begin, hit.end), True) if hit and hit.end else None
+    return _Finding(hit.rule, "text", said.spelled(hit.begin, hit.end), True, said.enhanced) if hit and hit.end else None
 
 
 def _find_by_code(rules: RuleSet, reply: Reply, part: str, phase: Phase | None) -> _Finding | None:

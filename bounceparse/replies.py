@@ -24,7 +24,7 @@ _HEAD = re.compile(
     re.ASCII,
 )
 _UNITS = r"(?! ?(?:[kmgKMG]i?[bB]\b|bytes?\b|m(?:essage|inute|ail)s?\b|recipients?\b|seconds?\b|days?\b|hours?\b|%))"
-_INNER = re.compile(rf"{_CODE}(?=[ \-]){_UNITS}", re.ASCII)
+_INNER = re.compile(rf"{_CODE}(?=[ \-]|$){_UNITS}", re.ASCII)
 # "Unknown address error 550-'5.1.1 ...'": IronPort and, in its early years, Amazon SES
 _QUOTED = re.compile(
     r"^(?:\w{3}[ -])?[245]\.[\dx]{1,3}\.\d{1,3} - [^']{3,80}?(?: (\d{3})-)?'(.{3,})'", re.ASCII | re.DOTALL
@@ -121,7 +121,11 @@ def read_reply(text: str) -> Reply:
         around, cuts, last = _join_lines(around, head[1], head.end(1))
     words = around
     begin, outer_code = _find_inner(around, head)
-    if begin:
+    if begin and not cuts and around[begin + 3 : begin + 4] == "-":
+        around, cuts, last = _join_lines(around, around[begin : begin + 3], begin + 3)
+        head = _HEAD.match(around, begin)
+        words = around[begin:]
+    elif begin:
         words = around[begin:]
         head = _HEAD.match(words) or head
         last = None
