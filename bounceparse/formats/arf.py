@@ -129,5 +129,4 @@ def _read_jmrp(mail: Mail) -> FeedbackReport | None:
         recipients_from="x-hmxmroriginalrecipient" if hotmail else None,
         original=read_original(returned, mail),
         source_ip=returned.get("x-reporter-ip") or None,
-        fields={"feedback-type": "abuse"},
     )

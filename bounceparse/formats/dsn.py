@@ -76,8 +76,9 @@ def _looks_like_status(entity: Entity) -> bool:
 
 def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | None:
     text = decode_bytes(part.payload(8_000_000), part.params.get("charset", ""))
+    where = "delivery-status"
     if part.content_type.startswith("text/") and part.content_type not in STATUS_TYPES:
-        text = _cut_to_fields(text)
+        text, where = _cut_to_fields(text), "text"
     message_fields, blocks = split_blocks(text)
     prose = mail.readable
     derived = any(marker in prose[:8192].lower() for marker in _DERIVING) or "haraka" in message_fields.get(
@@ -86,7 +87,7 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
     cap = mail.limits.recipients
     if len(blocks) > cap:
         mail.note("too-many-recipients")
-    recipients = _merged((_place(block), _read_recipient(block, derived)) for block in blocks[:cap])
+    recipients = _merged((_place(block), _read_recipient(block, derived, where)) for block in blocks[:cap])
     if not recipients and not message_fields:
         mail.note("status-part-empty")
         return None
@@ -191,7 +192,7 @@ def _add_stray(fields: list[tuple[str, str]], message: dict[str, str], blocks: l
             message.setdefault(name, value)
 
 
-def _read_recipient(block: dict[str, str], derived: bool) -> RecipientReport:
+def _read_recipient(block: dict[str, str], derived: bool, where: str) -> RecipientReport:
     original = clean_address(block.get("original-recipient"))
     final = clean_address(block.get("final-recipient")) or clean_address(block.get("x-actual-recipient"))
     kind, diagnostic = _diagnostic(block)
@@ -213,6 +214,7 @@ def _read_recipient(block: dict[str, str], derived: bool) -> RecipientReport:
         diagnostic=diagnostic,
         diagnostic_type=kind,
         text=_plain(block.get("x-exim-diagnostic")) or _plain(block.get("localized-diagnostic")),
+        part=where,
         remote_mta=remote,
         last_attempt_date=block.get("last-attempt-date"),
         will_retry_until=block.get("will-retry-until"),
