@@ -85,7 +85,9 @@ def ladder(
         steps.append(Clue(Key.ENVELOPE_ID, envelope_id, "envelope-id"))
     if key:
         steps.append(Clue(Key.MESSAGE_ID, key, f"message-id:{message_id_from}" if message_id_from else "message-id"))
-    return Clues(tuple(steps), tuple(dict.fromkeys(address_key(address) for address in recipients if address)))
+    return Clues(
+        tuple(steps), tuple(dict.fromkeys([address_key(address) for address in dict.fromkeys(recipients) if address]))
+    )
 
 
 def find_originals(report: Report) -> dict[str | None, OriginalMessage]:

@@ -229,7 +229,7 @@ def judge_domain(
 
 def may_count(event: Event, policy: Policy, proven: frozenset[str]) -> bool:
     """Whether any line of the table takes this event: most outcomes never need a look at their history."""
-    return any(_counts(cause, event, policy, proven) for cause in policy.table)
+    return any(_counts(cause, event, policy, proven) for cause in policy.table if _lists(cause, event))
 
 
 def _judge(
@@ -244,7 +244,7 @@ def _judge(
     for event in sorted(events, key=lambda one: (one.at, one.outcome_id or 0)):
         _reset(tallies, event)
         for cause in causes:
-            if not _counts(cause, event, policy, proven):
+            if not _lists(cause, event) or not _counts(cause, event, policy, proven):
                 continue
             scope = _scope(cause, event, policy)
             if scope is None or event.at <= forgiven.get((scope, cause.name), event.at - timedelta(1)):
@@ -265,13 +265,18 @@ def _reset(tallies: Mapping[tuple[str, str], _Tally], event: Event) -> None:
         tallies["all", "mailbox-full"].counts.clear()
 
 
+def _lists(cause: Cause, event: Event) -> bool:
+    """Whether a cause may take an event at all; most do not."""
+    return event.reason in cause.reasons or cause.forwarded
+
+
 def _counts(cause: Cause, event: Event, policy: Policy, proven: frozenset[str]) -> bool:
     """Whether an event is of a cause: its reason with the reason's own status, and the proof that is asked for."""
     if event.trust == Trust.FORGED:
         return False
     if cause.forwarded:
         return event.trust == Trust.FORWARDED and event.status in _FAILED
-    if event.reason not in cause.reasons or event.status != REASONS[event.reason].status:
+    if event.status != REASONS[event.reason].status:
         return False
     if cause.token:
         return event.trust == Trust.VERIFIED or (event.authenticated and event.trust in _PROVED)

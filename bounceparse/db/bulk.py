@@ -42,10 +42,10 @@ def execute_many(connection: Connection, statement: sa.UpdateBase, rows: Sequenc
     values = []
     for row in rows:
         picked = list(plan.pick(row))
-        for place in plan.texts:
-            text = picked[place]
-            if text is not None:
-                picked[place] = storable(text)
+        if not _is_plain("".join([text for place in plan.texts if (text := picked[place]) is not None])):
+            for place in plan.texts:
+                text = picked[place]
+                picked[place] = None if text is None else storable(text)
         if is_sqlite:
             for place in plan.times:
                 time = picked[place]
@@ -53,6 +53,11 @@ def execute_many(connection: Connection, statement: sa.UpdateBase, rows: Sequenc
                     picked[place] = time_text(time)
         values.append(tuple(picked))
     return connection.exec_driver_sql(plan.sql, values).rowcount
+
+
+def _is_plain(text: str) -> bool:
+    """Whether all of a row's text, looked at once, is such that :func:`storable` changes nothing."""
+    return text.isascii() and "\x00" not in text
 
 
 @lru_cache(maxsize=64)

@@ -262,6 +262,9 @@ _ROW = [sent.c[name] for name in Sent._fields]
 _COLUMN_OF = {Key.MESSAGE_ID: sent.c.message_key, Key.ENVELOPE_ID: sent.c.envelope_id}
 
 
+_ANY_PROVIDER = sa.select(sent.c.id).where(sent.c.provider_key.is_not(None)).limit(1)
+
+
 class Ledger:
     """Answers :class:`bounceparse.match.SentMail` with a few statements a batch, however many rows share an id."""
 
@@ -277,7 +280,9 @@ class Ledger:
         for key, group in open_.items():
             found.update(self._find_by(_COLUMN_OF[key], {one: storable(one.value) for one in group}))
         rest = {one: storable(one.value) for one in open_.get(Key.MESSAGE_ID, ()) if one not in found}
-        if rest:  # a relay may have put its own id in the place of ours, whole or as the left side
+        if (
+            rest and self._connection.execute(_ANY_PROVIDER).first() is not None
+        ):  # a relay may have put its own id in the place of ours, whole or as the left side
             found.update(self._find_by(sent.c.provider_key, rest))
             lefts = {one: value.rpartition("@")[0] for one, value in rest.items() if one not in found and "@" in value}
             found.update(self._find_by(sent.c.provider_key, lefts))

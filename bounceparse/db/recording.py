@@ -52,7 +52,7 @@ def _message_row(one: ReadMessage, now: datetime, keep_raw: bool) -> dict[str, A
         "uid": one.place.uid,
         "key": one.key,
         "size": one.size,
-        "kind": one.report.kind,
+        "kind": one.report.kind.value,
         "dialect": one.report.dialect,
         "defects": " ".join(one.report.defects),
         "from_address": one.report.from_address,
@@ -72,7 +72,7 @@ def _known_keys(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
 
 
 def _outcome_rows(connection: Connection, fresh: Sequence[NewOutcome], now: datetime) -> list[dict[str, Any]]:
-    matches = match([new.clues for new in fresh], Ledger(connection))
+    matches = match([new.clues() for new in fresh], Ledger(connection))
     first = _take_numbers(connection, len(fresh))
     rows = [
         outcome_row(new, found, first + place, now)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Row
 
@@ -18,18 +18,21 @@ from bounceparse.ingest import ReadMessage
 from bounceparse.match import Match, matched_status
 from bounceparse.outcomes import Evidence, Fault, Outcome, Status, Trust
 from bounceparse.policy import DOMAIN_REASONS
+from bounceparse.reports import OriginalMessage
 
 
-@dataclass(frozen=True, slots=True)
-class NewOutcome:
-    """An outcome on its way into the database."""
+class NewOutcome(NamedTuple):
+    """An outcome on its way into the database, with its key and what the report tells of the message it is about."""
 
     key: bytes
     message: ReadMessage
     outcome: Outcome
-    message_id_from: str | None
-    from_domain: str | None
-    clues: Clues
+    original: OriginalMessage | None
+
+    def clues(self) -> Clues:
+        """What may lead to the sent message."""
+        found = find_clues(self.outcome, self.original.message_id_from if self.original is not None else None)
+        return Clues(found.ladder, tuple([storable(recipient) for recipient in found.recipients]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,41 +82,39 @@ def new_outcomes(message: ReadMessage) -> list[NewOutcome]:
     originals = find_originals(message.report) if message.outcomes else {}
     found = []
     for place, outcome in enumerate(message.outcomes):
-        original = originals.get(outcome.message_id)
         named = outcome.final_recipient or outcome.recipient or ""
         digest = hashlib.sha256(message.key)
         digest.update(f"\n{place}\n{named}".encode("utf-8", "surrogatepass"))
-        source = original.message_id_from if original is not None else None
-        clues = find_clues(outcome, source)
-        clues = replace(clues, recipients=tuple(map(storable, clues.recipients)))
-        found.append(NewOutcome(digest.digest(), message, outcome, source, from_domain(original), clues))
+        original = originals.get(outcome.message_id)
+        found.append(NewOutcome(digest.digest(), message, outcome, original))
     return found
 
 
 def outcome_row(new: NewOutcome, found: Match, seq: int, now: datetime) -> dict[str, Any]:
     """The row of ``outcomes`` for a new outcome and its match."""
     outcome = new.outcome
+    original = new.original
     evidence = outcome.evidence
     occurred_at = storable_time(outcome.occurred_at)
     return {
         "seq": seq,
         "key": new.key,
         "report_key": new.message.key,
-        "kind": new.message.report.kind,
-        "classified_status": outcome.status,
+        "kind": new.message.report.kind.value,
+        "classified_status": outcome.status.value,
         "reason": outcome.reason,
-        "fault": outcome.fault,
+        "fault": outcome.fault.value if outcome.fault else None,
         "reported_recipient": outcome.recipient,
         "original_recipient": outcome.original_recipient,
         "final_recipient": outcome.final_recipient,
         "message_id": outcome.message_id,
         "envelope_id": outcome.envelope_id,
         "feedback_id": outcome.feedback_id,
-        "action": outcome.action,
+        "action": outcome.action.value if outcome.action else None,
         "enhanced_status": outcome.enhanced_status,
         "smtp_code": outcome.smtp_code,
         "diagnostic": outcome.diagnostic,
-        "smtp_phase": outcome.smtp_phase,
+        "smtp_phase": outcome.smtp_phase.value if outcome.smtp_phase else None,
         "reporting_mta": outcome.reporting_mta,
         "remote_mta": outcome.remote_mta,
         "sending_ip": outcome.sending_ip,
@@ -129,11 +130,11 @@ def outcome_row(new: NewOutcome, found: Match, seq: int, now: datetime) -> dict[
         "mailbox": new.message.place.account,
         "recorded_at": now,
         "message_key": message_key(outcome.message_id),
-        "message_id_from": new.message_id_from,
+        "message_id_from": original.message_id_from if original is not None else None,
         "of_domain": outcome.reason in DOMAIN_REASONS,
         "event_at": occurred_at if occurred_at is not None and occurred_at < now else now,
         "is_copy": False,
-        **matched_columns(found, outcome.status, outcome.recipient, outcome.list_id, new.from_domain),
+        **matched_columns(found, outcome.status, outcome.recipient, outcome.list_id, from_domain(original)),
     }
 
 
@@ -149,10 +150,10 @@ def matched_columns(
         key, recipient, list_id = row.recipient_key, row.recipient, list_id or row.list_id
         from_ = domain_key(row.from_address.rpartition("@")[2]) if row.from_address else returned_from
     return {
-        "status": matched_status(status, found),
+        "status": matched_status(status, found).value,
         "recipient": recipient,
         "list_id": list_id,
-        "trust": found.trust,
+        "trust": found.trust.value,
         "matched_by": found.matched_by,
         "match_evidence": found.evidence,
         "shared": found.shared,
@@ -168,7 +169,7 @@ def matched_columns(
 def event_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """What copies of one event by two routes share: sent message, recipient, kind, reporter and day."""
     reporter = row["reporting_mta"] or row["remote_mta"]
-    return row["sent_id"], row["address_key"], str(row["status"]), reporter, row["event_at"].date()
+    return row["sent_id"], row["address_key"], row["status"], reporter, row["event_at"].date()
 
 
 _PLAIN = tuple(f.name for f in fields(Outcome) if f.name not in ("status", "fault", "action", "smtp_phase", "evidence"))

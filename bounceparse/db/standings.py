@@ -163,8 +163,8 @@ def measure_coverage(connection: Connection, now: datetime) -> list[str]:
     return newly
 
 
-def event_of(row: Mapping[str, Any], sender: str = "", outcome_id: int | None = None) -> Event:
-    """An outcome's row as the policy sees it."""
+def _event_of(row: Mapping[str, Any]) -> Event:
+    """A new outcome's row as far as it decides whether anything counts it."""
     code, enhanced = row["smtp_code"], row["enhanced_status"]
     message = str(row["sent_id"]) if row["sent_id"] is not None else row["message_key"] or ""
     return Event(
@@ -178,10 +178,8 @@ def event_of(row: Mapping[str, Any], sender: str = "", outcome_id: int | None = 
         shared=row["shared"],
         mailbox=row["mailbox"],
         from_domain=row["from_domain"],
-        sender=sender,
         list_id=row["list_id"],
         final_5xx=bool((code and code >= 500) or (enhanced and enhanced[0] == "5")),
-        outcome_id=outcome_id,
     )
 
 
@@ -190,7 +188,11 @@ def update_standing(connection: Connection, rows: Iterable[Mapping[str, Any]], p
     proven = proven_mailboxes(connection)
     addresses, domains = set(), set()
     for row in rows:
-        if row["address_key"] is None or row["is_copy"] or not may_count(event_of(row), policy, proven):
+        if row["address_key"] is None or row["is_copy"]:
+            continue
+        if row["reason"] not in COUNTED_REASONS and row["trust"] != Trust.FORWARDED:
+            continue
+        if not may_count(_event_of(row), policy, proven):
             continue
         if row["of_domain"] and row["domain_key"] and row["trust"] != Trust.FORWARDED:
             domains.add(row["domain_key"])
@@ -215,12 +217,14 @@ def judge(
         for address, events in _address_histories(connection, part).items():
             after += judge_address(address, events, policy, proven, _forgiven(before.get(address, ())))
         changed += _write(connection, before, after)
-    for domain in sorted(domains):
-        subject = subject_of_domain(domain)
-        before = _written(connection, [subject])
-        events = _domain_history(connection, domain)
-        after = judge_domain(domain, events, policy, proven, _forgiven(before.get(subject, ())))
-        changed += _write(connection, before, _undelivered(connection, domain, after, policy, now))
+    for part in chunks(sorted(domains)):
+        before = _written(connection, [subject_of_domain(domain) for domain in part])
+        after = []
+        for domain, events in _domain_histories(connection, part).items():
+            forgiven = _forgiven(before.get(subject_of_domain(domain), ()))
+            found = judge_domain(domain, events, policy, proven, forgiven)
+            after += _undelivered(connection, domain, found, policy, now)
+        changed += _write(connection, before, after)
     return changed
 
 
@@ -235,46 +239,39 @@ def _written(connection: Connection, subjects: Sequence[str]) -> dict[str, list[
     return found
 
 
-_HISTORY = [
-    outcomes.c[name]
-    for name in [
-        "id",
-        "event_at",
-        "status",
-        "reason",
-        "address_key",
-        "domain_key",
-        "message_key",
-        "sent_id",
-        "trust",
-        "shared",
-        "mailbox",
-        "from_domain",
-        "list_id",
-        "smtp_code",
-        "enhanced_status",
-    ]
-]
+# In the order of Event's fields: a history is read without a look at each column.
 _EVENTS = (
-    sa.select(*_HISTORY, streams.c.sender)
+    sa.select(
+        outcomes.c.event_at,
+        outcomes.c.status,
+        outcomes.c.reason,
+        outcomes.c.address_key,
+        outcomes.c.domain_key,
+        sa.func.coalesce(sa.cast(outcomes.c.sent_id, sa.Text), outcomes.c.message_key, ""),
+        outcomes.c.trust,
+        outcomes.c.shared,
+        outcomes.c.mailbox,
+        outcomes.c.from_domain,
+        sa.func.coalesce(streams.c.sender, ""),
+        outcomes.c.list_id,
+        sa.or_(
+            sa.func.coalesce(outcomes.c.smtp_code, 0) >= 500,
+            sa.func.coalesce(outcomes.c.enhanced_status, "").like("5%"),
+        ),
+        sa.false(),
+        outcomes.c.id,
+    )
     .select_from(outcomes.outerjoin(streams, streams.c.name == outcomes.c.stream))
     .where(~outcomes.c.is_copy, outcomes.c.status != Status.DEFERRED)
 )
 
 
-def _event(row: Any) -> Event:
-    return event_of(row._mapping, row.sender or "", row.id)
-
-
 def _address_histories(connection: Connection, addresses: Sequence[str]) -> dict[str, list[Event]]:
     """All that bears on these addresses: outcomes, and deliveries that the mail server's log told."""
-    histories: dict[str, list[Event]] = {address: [] for address in addresses}
     counted = sa.or_(outcomes.c.reason.in_(sorted(COUNTED_REASONS | set(_RESETS))), outcomes.c.trust == Trust.FORWARDED)
-    query = _EVENTS.where(outcomes.c.address_key.in_(addresses), counted).order_by(outcomes.c.id.desc())
-    for row in connection.execute(query):
-        history = histories[row.address_key]
-        if len(history) < _LONGEST:
-            history.append(_event(row))
+    histories: dict[str, list[Event]] = {address: [] for address in addresses}
+    for event in _events(connection, outcomes.c.address_key.in_(addresses), counted):
+        _add(histories[event.address], event)
     logged = sa.select(sent.c.recipient_key, sent.c.id, sent.c.status_at).where(
         sent.c.recipient_key.in_(addresses),
         sent.c.status == Status.OK,
@@ -287,10 +284,23 @@ def _address_histories(connection: Connection, addresses: Sequence[str]) -> dict
     return histories
 
 
-def _domain_history(connection: Connection, domain: str) -> list[Event]:
-    ours = sa.and_(outcomes.c.domain_key == domain, sa.text("of_domain"))
-    query = _EVENTS.where(ours).order_by(outcomes.c.id.desc()).limit(_LONGEST)
-    return [_event(row) for row in connection.execute(query)]
+def _domain_histories(connection: Connection, domains: Sequence[str]) -> dict[str, list[Event]]:
+    """The failures that are counted for these domains."""
+    histories: dict[str, list[Event]] = {domain: [] for domain in domains}
+    for event in _events(connection, outcomes.c.domain_key.in_(domains), sa.text("of_domain")):
+        _add(histories[event.domain], event)
+    return histories
+
+
+def _events(connection: Connection, *conditions: Any) -> Iterator[Event]:
+    """The events of outcomes for which all conditions hold, latest first."""
+    query = _EVENTS.where(*conditions).order_by(outcomes.c.id.desc())
+    return (Event(*row) for row in connection.execute(query))
+
+
+def _add(history: list[Event], event: Event) -> None:
+    if len(history) < _LONGEST:
+        history.append(event)
 
 
 def _undelivered(
