@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -110,7 +111,7 @@ def test_text_that_cannot_be_stored_is_replaced(store: Store) -> None:
     [
         datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))),
         datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5))),
-        datetime(2026, 1, 1),  # noqa: DTZ001
+        datetime(2026, 1, 1),
     ],
 )
 def test_a_time_outside_the_calendar_is_dropped(store: Store, occurred_at: datetime) -> None:
@@ -357,10 +358,56 @@ def test_a_database_that_is_no_database(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"this is")
 
 
+_DSN = b"""From: MAILER-DAEMON@mx.example.pl
+To: bounces@shop.example
+Subject: Undelivered Mail Returned to Sender
+Date: Fri, 2 Jan 2026 10:00:00 +0100
+Message-ID: <dsn1@mx.example.pl>
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"
+
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.pl
+
+Final-Recipient: rfc822; jan@example.pl
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 User unknown
+
+--b
+Content-Type: message/rfc822-headers
+
+Message-ID: <1@shop.example>
+From: shop@shop.example
+To: jan@example.pl
+
+--b--
+"""
+
+
+def test_ingest_reads_matches_and_records_raw_bytes(store: Store) -> None:
+    """From the bytes of a bounce to the standing of the address in one call; again adds nothing."""
+    store.record_sent("1@shop.example", "jan@example.pl", customer="c7")
+    assert store.ingest(_DSN, source="upload") == Recorded(1, 1, 1)
+    assert store.ingest(_DSN, source="upload") == Recorded(0, 1, 0)
+    (found,) = store.outcomes(customer="c7")
+    assert (found.outcome.reason, found.trust) == ("user-unknown", "correlated")
+    assert not store.standing("jan@example.pl").mailable
+
+
+def test_mailable_streams(store: Store) -> None:
+    """An endless source of addresses is read as the answers are taken."""
+    store.suppress("u1@example.pl")
+    answers = store.mailable((f"u{number}@example.pl" for number in itertools.count()), "any")
+    assert list(itertools.islice(answers, 3)) == ["u0@example.pl", "u2@example.pl", "u3@example.pl"]
+
+
 def test_sqlite_times_sort_as_text() -> None:
     """Times are as long as each other, in UTC."""
     whole = NOW.replace(microsecond=0)
     assert time_text(whole) < time_text(whole + timedelta(microseconds=1)) < time_text(whole + timedelta(seconds=1))
     assert time_text(whole.astimezone(timezone(timedelta(hours=2)))) == time_text(whole)
     with pytest.raises(ValueError, match="zone"):
-        time_text(datetime(2026, 1, 1))  # noqa: DTZ001
+        time_text(datetime(2026, 1, 1))

@@ -114,8 +114,8 @@ def _blocks(scope: str, list_id: str | None) -> bool:
 
 
 def mailable(
-    connection: Connection, addresses: Iterable[str], stream: str, from_domain: str | None, now: datetime
-) -> Iterator[str]:
+    connection: Connection, addresses: Sequence[str], stream: str, from_domain: str | None, now: datetime
+) -> list[str]:
     """Those of ``addresses``, in order, that ``stream`` may mail."""
     row = connection.execute(sa.select(streams).where(streams.c.name == stream)).first()
     sender, category = (row.sender, row.category) if row is not None else ("", "marketing")
@@ -124,10 +124,9 @@ def mailable(
         scopes.add(f"marketing:{sender}")
     if from_domain:
         scopes.add(f"from:{from_domain}")
-    for part in chunks(list(addresses), 2000):
-        keyed = [(address, subjects_of(stored_key(address))) for address in part]
-        blocked = _blocked(connection, sorted({one for _, subjects in keyed for one in subjects}), scopes, now)
-        yield from (address for address, subjects in keyed if blocked.isdisjoint(subjects))
+    keyed = [(address, subjects_of(stored_key(address))) for address in addresses]
+    blocked = _blocked(connection, sorted({one for _, subjects in keyed for one in subjects}), scopes, now)
+    return [address for address, subjects in keyed if blocked.isdisjoint(subjects)]
 
 
 def _blocked(connection: Connection, subjects: Sequence[str], scopes: Collection[str], now: datetime) -> set[str]:

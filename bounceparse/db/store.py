@@ -26,6 +26,7 @@ from bounceparse.ingest import ReadMessage, Recorded
 from bounceparse.policy import Policy, Suppression
 
 IMPORT_BATCH = 1000
+_CHECK_BATCH = 2000
 
 
 def _utc_now() -> datetime:
@@ -166,8 +167,11 @@ class Store:
 
     def mailable(self, addresses: Iterable[str], stream: str, from_domain: str | None = None) -> Iterator[str]:
         """Those of ``addresses``, in order, that ``stream`` may mail; a stream that is unknown counts as marketing."""
-        with self._database.read() as connection:
-            yield from mailable(connection, addresses, stream, from_domain, self._clock())
+        source = iter(addresses)
+        while batch := list(islice(source, _CHECK_BATCH)):
+            with self._database.read() as connection:
+                allowed = mailable(connection, batch, stream, from_domain, self._clock())
+            yield from allowed
 
     def suppressions(self) -> Iterator[Suppression]:
         """All suppressions that stand now, oldest first."""
