@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -318,3 +318,83 @@ def running_pymap() -> Iterator[Pymap]:
         loop.call_soon_threadsafe(done.set)
         thread.join(30)
         loop.close()
+
+
+Reply = Callable[[str, str, socket.socket], str | bytes | None]
+"""(tag, command, connection) -> what to say; None for what a healthy server would."""
+
+
+class Scripted:
+    """An IMAP server of one folder with messages 1 to 3, which answers as ``reply`` wants."""
+
+    def __init__(self, reply: Reply, body: bytes = b"Subject: x\r\n\r\nx\r\n") -> None:
+        self.reply, self.body = reply, body
+        self.commands: list[str] = []
+        self.greeting = "* OK ready\r\n"
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def account(self, **changes: Any) -> ImapAccount:
+        """An account of this server."""
+        return account(**{"port": self.port} | changes)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:
+            connection.sendall(self.greeting.encode())
+            for line in lines:
+                tag, _, command = line.decode("latin-1").rstrip("\r\n").partition(" ")
+                self.commands.append(command)
+                answer = self.reply(tag, command, connection)
+                if answer is None:
+                    answer = self.healthy(tag, command)
+                connection.sendall(answer.encode("latin-1") if isinstance(answer, str) else answer)
+
+    def healthy(self, tag: str, command: str) -> bytes:
+        """What a server says that has nothing to complain of."""
+        done = f"{tag} OK done\r\n".encode()
+        if command.startswith("CAPABILITY"):
+            return b"* CAPABILITY IMAP4rev1 UIDPLUS MOVE\r\n" + done
+        if command.startswith(("SELECT", "EXAMINE")):
+            flags = rb"\Seen \Deleted \*"
+            return (
+                b"* 3 EXISTS\r\n* OK [UIDVALIDITY 4294967295] v\r\n* OK [PERMANENTFLAGS (" + flags + b")] p\r\n"
+                + f"{tag} OK [READ-WRITE] done\r\n".encode()
+            )  # fmt: skip
+        if command.startswith("UID SEARCH"):
+            return b"* SEARCH 1 2 3\r\n" + done
+        if "RFC822.SIZE" in command:
+            return b"".join(self.size(uid) for uid in (1, 2, 3)) + done
+        if "BODY.PEEK" in command:
+            return b"".join(self.message(uid) for uid in (1, 2, 3)) + done
+        return done
+
+    def size(self, uid: int) -> bytes:
+        """The FETCH answer that tells the size of a message."""
+        return b"* %d FETCH (UID %d RFC822.SIZE %d)\r\n" % (uid, uid, len(self.body))
+
+    def message(self, uid: int) -> bytes:
+        """The FETCH answer that holds a message."""
+        return b"* %d FETCH (UID %d BODY[] {%d}\r\n%s)\r\n" % (uid, uid, len(self.body), self.body)
+
+
+@contextlib.contextmanager
+def scripted(reply: Reply = lambda *_: None, **settings: Any) -> Iterator[Scripted]:
+    """A scripted server."""
+    server = Scripted(reply, **settings)
+    try:
+        yield server
+    finally:
+        server.close()

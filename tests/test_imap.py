@@ -443,17 +443,6 @@ def test_a_folder_deleted_while_it_is_open_is_temporary_then_needs_a_person(dove
     assert "the folder is not there" in str(error)
 
 
-def test_a_read_only_folder_needs_a_person_unless_nothing_is_to_be_done(dovecot: Dovecot, sqlite: Store) -> None:
-    """A folder that may be read but not flagged can be polled with after = "nothing"."""
-    dovecot.load(dsns(2), "Shared")
-    maildir = dovecot.maildir("Shared")
-    (maildir / "dovecot-acl").write_text("")
-    with open_mailbox(dovecot.account(folder="Shared", after="nothing")) as mailbox:
-        assert poll_mailbox(mailbox, sqlite).messages == 2
-        assert mailbox._client is not None
-    assert dovecot.flags("Shared") == ["", ""]
-
-
 def test_no_thread_and_no_connection_is_left(dovecot: Dovecot) -> None:
     """Closing ends both."""
     before = threading.active_count()

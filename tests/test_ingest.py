@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from bounces import dsn, dsns
@@ -310,6 +316,45 @@ def test_readers_in_other_processes_give_the_same(monkeypatch: pytest.MonkeyPatc
     assert replay(sources, MemoryStore(alone)) == replay(sources, MemoryStore(pooled), jobs=2)
     assert list(pooled.rows) == list(alone.rows)
     assert pooled.rows == alone.rows
+
+
+KILLED_REPLAY = """
+import os, signal, sys
+sys.path.insert(0, os.environ["TESTS"])
+from bounces import dsn
+from test_ingest import Memory, MemoryStore
+from bounceparse import ingest
+
+def tell(result, total):
+    import multiprocessing
+    children = multiprocessing.active_children()
+    if len(children) == 2:
+        print(*(child.pid for child in children), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    ingest._BATCH = 4
+    ingest.replay(((str(number), dsn(number)) for number in range(1000)), MemoryStore(Memory()), jobs=2, progress=tell)
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """kill -9 leaves no process behind."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED_REPLAY)
+    killed = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"TESTS": str(Path(__file__).parent)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    workers = [Path(f"/proc/{pid}") for pid in killed.stdout.split()]
+    assert len(workers) == 2
+    for _ in range(600):
+        left = [worker for worker in workers if worker.exists() and "State:\tZ" not in (worker / "status").read_text()]
+        if not left:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"still there: {left}")
 
 
 def test_little_work_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

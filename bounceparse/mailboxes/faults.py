@@ -34,6 +34,7 @@ _FAULTS = tuple(
             False,
             "the login is right but may not open this mailbox: grant it access and enable IMAP for the mailbox",
         ),
+        (r"^got more than \d+ bytes", True, "the server sent a line without end; the next poll tries again"),
         (r"accesstokenexpired|session invalidated", True, "the next poll logs in with a new token"),
         (
             r"application-specific password|app password|web browser|web login|less secure|basic auth",
@@ -69,6 +70,11 @@ _FAULTS = tuple(
             "the folder is not there: create it or correct its name",
         ),
         (r"\[cannot\]|invalid mailbox name", False, "the server allows no folder of this name: choose another"),
+        (
+            r"not writable|read-only",
+            False,
+            'this login may only read the folder: give it the right to flag messages, or set after to "nothing"',
+        ),
         (r"\[noperm\]|\[acl\]|permission|access denied|not allowed", False, "give this login the right to do so"),
     )
 )
@@ -104,7 +110,7 @@ def mailbox_error(
     if isinstance(error, MemoryError):
         return MailboxError(f"{where}: out of memory while {doing}: give it more, or lower batch sizes", temporary=True)
     fault = fault_of(text)
-    lost = isinstance(error, IMAP4.abort) and not isinstance(error, IMAP4.readonly)
+    lost = _is_abort(error) or _is_abort(error.__context__)  # IMAPClient's login makes one error of all
     if fault is None:
         remedy = "the next poll tries again" if lost or not permanent else "ask whoever runs the server"
         return MailboxError(f"{where}: {doing} failed: {text}: {remedy}", temporary=lost or not permanent)
@@ -114,6 +120,11 @@ def mailbox_error(
         temporary=fault.temporary or lost,
         retry_after=int(pause[1]) / 1000 if pause else None,
     )
+
+
+def _is_abort(error: BaseException | None) -> bool:
+    """Whether the connection broke; imaplib derives one error from that of broken connections which is none."""
+    return isinstance(error, IMAP4.abort) and not isinstance(error, IMAP4.readonly)
 
 
 def _network_error(where: str, doing: str, error: OSError, text: str) -> MailboxError:
