@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from bounceparse.corpus import TRUTH_FIELDS, answer, answers, check, generate, mails, main, truths
+from bounceparse.decoding import collapse, decode_bytes
 from bounceparse.errors import InputError
+from bounceparse.mime import Mail
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 MAILS = mails(CORPUS)
@@ -187,3 +189,34 @@ def test_what_the_demo_needs_is_listed_and_there() -> None:
         assert outcome["recipient"] is None or outcome["recipient"] in recipients
     customers = [row["customer"] for row in listing["sent"]]
     assert customers.count(listing["customer"]) >= 3
+
+
+def _texts_of(mail: Mail, part: str) -> list[str]:
+    """The decoded, whitespace-collapsed texts that ``evidence.part`` may mean."""
+    if part == "subject":
+        return [mail.get("subject") or ""]
+    if part == "headers":
+        names = [
+            line.partition(":")[0].lower() for line in mail.header_text().split("\n") if line[:1] not in (" ", "\t")
+        ]
+        return [collapse(mail.header_text()), *(mail.get(name) or "" for name in names)]
+    if part == "text":
+        return [collapse(mail.readable)]
+    bodies = [entity for entity in mail.walk(into_messages=True) if entity.content_type.endswith(part)]
+    return [
+        collapse(decode_bytes(entity.payload(), entity.params.get("charset", "")).replace("\0", ""))
+        for entity in bodies
+    ]
+
+
+def test_evidence_stands_in_the_part_that_it_names() -> None:
+    """Words that are nowhere in the mail could not be shown to a person who asks why."""
+    invented = []
+    for path in MAILS:
+        mail = Mail(path.read_bytes())
+        for outcome in answer(path.read_bytes())["outcomes"]:
+            evidence = outcome["evidence"]
+            texts = _texts_of(mail, evidence["part"])
+            if not evidence["matched"] or not any(evidence["matched"] in text for text in texts):
+                invented.append(f"{path.relative_to(CORPUS)}: {evidence}")
+    assert not invented, "\n".join(invented)
