@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -343,6 +343,8 @@ def test_a_secret_command_that_fails_is_named(command: str, told: str, temporary
 class Introspection(BaseHTTPRequestHandler):
     """An OAuth2 server that knows one token."""
 
+    protocol_version = "HTTP/1.1"
+
     def do_POST(self) -> None:
         asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         good = asked.get("token") == ["good-token"]
@@ -359,7 +361,7 @@ class Introspection(BaseHTTPRequestHandler):
 
 def test_xoauth2_logs_in_with_a_token_asked_for_each_time() -> None:
     """A token that the server refuses needs a person, and the refusal is told."""
-    with HTTPServer(("127.0.0.1", 0), Introspection) as introspection:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Introspection) as introspection:
         threading.Thread(target=introspection.serve_forever, daemon=True).start()
         with running_dovecot(introspection=introspection.server_port) as dovecot:
             dovecot.load(dsns(2))
