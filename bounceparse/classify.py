@@ -69,8 +69,8 @@ def classify(report: Report, rules: RuleSet | None = None) -> tuple[Outcome, ...
     outcomes: list[Outcome] = []
     for item in report.items:
         if type(item) is DeliveryReport:
-            for recipient in item.recipients or (RecipientReport(),):
-                outcomes.append(_of_recipient(report, item, recipient, rules))
+            recipients = item.recipients or (RecipientReport(),)
+            outcomes += [_of_recipient(report, item, recipient, rules) for recipient in recipients]
         else:
             outcomes.extend(_of_other(report, item, rules))
     return tuple(outcomes)

@@ -66,11 +66,12 @@ def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet)
     written = reply.enhanced or recipient.status
     if finding and finding.enhanced and not reply.enhanced and (written or ".0.0").endswith(".0.0"):
         written = finding.enhanced
+    place, matched = finding[1:3] if finding else _anything(recipient, report, words, part)
     return Diagnosis(
         reason=finding.rule.reason if finding else UNDEFINED,
         rule=finding.rule if finding else None,
-        part=finding.part if finding else part,
-        matched=finding.matched if finding else _anything(recipient, report, words),
+        part=place,
+        matched=matched,
         code=reply.code,
         enhanced=written,
         diagnostic=reply.text.replace(" <<< ", " ") or None,
@@ -163,7 +164,9 @@ def _find_in(text: str | None, rules: RuleSet) -> _Finding | None:
         return None
     said = read_reply(text)
     hit, _ = rules.match_words(said.words, code=said.code, enhanced=said.enhanced)
-    return _Finding(hit.rule, "text", said.spelled(hit.begin, hit.end), True, said.enhanced) if hit and hit.end else None
+    return (
+        _Finding(hit.rule, "text", said.spelled(hit.begin, hit.end), True, said.enhanced) if hit and hit.end else None
+    )
 
 
 def _find_by_code(rules: RuleSet, reply: Reply, part: str, phase: Phase | None) -> _Finding | None:
@@ -190,6 +193,12 @@ def _is_temporary(reply: Reply, status: str | None) -> bool:
     return (reply.enhanced or status or "5").startswith("4")
 
 
-def _anything(recipient: RecipientReport, report: DeliveryReport, words: str) -> str:
-    """Words that a verdict without a rule rests on: the Status, the diagnostic, the address, the text."""
-    return recipient.status or words[:200] or recipient.recipient or collapse(report.text[:200])
+def _anything(recipient: RecipientReport, report: DeliveryReport, words: str, part: str) -> tuple[str, str]:
+    """Part and words that a verdict without a rule rests on: the Status, the server's words, the address, the text."""
+    if recipient.status:
+        return "delivery-status", recipient.status
+    if words:
+        return part, words[:200]
+    if recipient.recipient and recipient.recipient in report.text:
+        return "text", recipient.recipient
+    return ("text", collapse(report.text[:200])) if report.text else ("delivery-status", recipient.recipient or "")

@@ -32,7 +32,7 @@ _COMMANDS = (
     ("connect", Phase.CONNECT),
 )
 _MARKERS = (
-    "in reply to ",  # Postfix
+    "in reply to ",
     "mail server after ",  # Exim
     "remote server after ",  # GMX
     "remote mailer after ",  # old Exim
@@ -66,7 +66,9 @@ _STATES = {
     "17": Phase.DATA,
     "18": Phase.EOM,
 }
-_COMMAND_LINE = re.compile(r"^(?:>>>|Sent <<<) *(\S+)", re.MULTILINE)
+_REFUSAL = re.compile(r"^ *(?:<<<|Received >>>) *[45]\d\d", re.MULTILINE)
+_IN_REPLY = re.compile(r"\(in\s+reply\s+to\s+([^)]{1,60})")  # Postfix, by far the most frequent
+_COMMAND_LINE = re.compile(r"^ *(?:>>>|(?:\.\.\. )?Sent <<<) *(\S+)", re.MULTILINE)
 
 
 def paragraph_of(recipient: RecipientReport, text: str) -> str | None:
@@ -102,7 +104,12 @@ def find_reply_lines(first: str, text: str) -> str | None:
 def find_phase(recipient: RecipientReport, text: str, alone: bool) -> Phase | None:
     """The phase of the dialogue that the words about ``recipient`` name."""
     near = recipient.text or _near(recipient, text, alone)
-    region = f"{recipient.diagnostic or ''}\n{near}".lower()
+    reply = _IN_REPLY.search(near)
+    if reply:
+        return _command(collapse(reply[1]).lower())
+    if "\n>>> " in near:
+        return _transcript_phase(near)
+    region = f"{recipient.diagnostic or ''} {collapse(near)}".lower()
     for marker in _MARKERS:
         at = region.find(marker)
         if at >= 0 and (phase := _command(region[at + len(marker) : at + len(marker) + 24])):
@@ -112,9 +119,7 @@ def find_phase(recipient: RecipientReport, text: str, alone: bool) -> Phase | No
             return named
     if "(state " in region:
         return _STATES.get(region.partition("(state ")[2].partition(")")[0])
-    if ">>> " in text or "Sent <<<" in text:
-        return _transcript_phase(near)
-    return None
+    return _transcript_phase(near) if "sent <<<" in region or ">>> " in region else None
 
 
 def _near(recipient: RecipientReport, text: str, alone: bool) -> str:
@@ -136,7 +141,7 @@ def _command(words: str) -> Phase | None:
 
 def _transcript_phase(text: str) -> Phase | None:
     """The last command before the first refusal; a refusal under DATA that goes on with "no valid recipients" is RCPT's."""
-    refusal = re.search(r"^(?:<<<|Received >>>) *[45]\d\d", text, re.MULTILINE)
+    refusal = _REFUSAL.search(text)
     if not refusal:
         return None
     commands = _COMMAND_LINE.findall(text, 0, refusal.start())

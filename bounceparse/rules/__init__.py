@@ -63,11 +63,10 @@ class RuleSet:
         self._by_exit: dict[int, Rule] = {}
         for rule in self.rules:
             if not rule.text:
-                for key in (*rule.enhanced, *rule.code) if not rule.enhanced else rule.enhanced:
+                keys: frozenset[Any] = rule.enhanced or rule.code or rule.phase
+                for key in keys:
                     self._by_code.setdefault((rule.provider, key), []).append(rule)
                 self._by_exit.update((number, rule) for number in rule.exit)
-                for phase in rule.phase if not (rule.enhanced or rule.code) else ():
-                    self._by_code.setdefault((rule.provider, phase.value), []).append(rule)
 
     @cached_property
     def _patterns(self) -> tuple[Any, list[int]]:
@@ -114,59 +113,47 @@ class RuleSet:
         Also answers the provider, by host or else by the signature in the words.
         """
         filter_, owners = self._patterns
-        found = filter_.Match(words) or ()
+        data = words.encode("utf-8", "replace")
         provider = self.provider_of(host)
-        best: int | None = None
+        best = len(self.rules)
         pattern = 0
-        for number in found:
+        for number in filter_.Match(data) or ():
             owner = owners[number]
             if owner < 0:
                 provider = provider or self._signatures[-1 - owner][1]
-            elif (best is None or owner < best) and _applies(self.rules[owner], code, enhanced, host, phase):
+            elif owner < best and _applies(self.rules[owner], code, enhanced, host, phase):
                 best, pattern = owner, number
-        if provider and (best is None or self.rules[best].tier > 1):
-            rule = self._find_code(provider, code, enhanced, host, phase)
-            if rule:
-                return Hit(rule), provider
-        if best is None:
-            return None, provider
-        begin, end = filter_.re(pattern).search(words).span()
-        return Hit(self.rules[best], begin, end), provider
+        rule = self.rules[best] if best < len(self.rules) else None
+        if provider and (rule is None or rule.tier > 1):
+            by_code = self._find_code(provider, code, enhanced, phase)
+            if by_code:
+                return Hit(by_code), provider
+        return (Hit(rule, *_span(filter_, pattern, data)) if rule else None), provider
 
     def match_enhanced(self, enhanced: str, *, code: int | None = None, phase: Phase | None = None) -> Rule | None:
         """The rule of an enhanced code, exact before wildcard."""
-        return self._first_for_code(None, (enhanced, enhanced.rpartition(".")[0] + ".*"), code, enhanced, None, phase)
+        return self._first_for_code(None, (enhanced, enhanced.rpartition(".")[0] + ".*"), code, phase)
 
     def match_code(self, code: int, *, phase: Phase | None = None) -> Rule | None:
         """The rule of a reply code that stands alone."""
-        return self._first_for_code(None, (code,), code, None, None, phase)
+        return self._first_for_code(None, (code,), code, phase)
 
     def match_phase(self, phase: Phase) -> Rule | None:
         """The rule of a phase where a refusal tells nothing more."""
-        return self._first_for_code(None, (phase.value,), None, None, None, phase)
+        return self._first_for_code(None, (phase.value,), None, phase)
 
     def match_exit(self, number: int) -> Rule | None:
         """The rule of a local delivery agent's exit status."""
         return self._by_exit.get(number)
 
-    def _find_code(
-        self, provider: str, code: int | None, enhanced: str | None, host: str | None, phase: Phase | None
-    ) -> Rule | None:
-        keys: list[str | int] = []
-        if enhanced:
-            keys += (enhanced, enhanced.rpartition(".")[0] + ".*")
+    def _find_code(self, provider: str, code: int | None, enhanced: str | None, phase: Phase | None) -> Rule | None:
+        keys: list[str | int] = [enhanced, enhanced.rpartition(".")[0] + ".*"] if enhanced else []
         if code:
             keys.append(code)
-        return self._first_for_code(provider, keys, code, enhanced, host, phase)
+        return self._first_for_code(provider, keys, code, phase)
 
     def _first_for_code(
-        self,
-        provider: str | None,
-        keys: Sequence[str | int],
-        code: int | None,
-        enhanced: str | None,
-        host: str | None,
-        phase: Phase | None,
+        self, provider: str | None, keys: Sequence[str | int], code: int | None, phase: Phase | None
     ) -> Rule | None:
         for key in keys:
             for rule in self._by_code.get((provider, key), ()):
@@ -177,10 +164,11 @@ class RuleSet:
     def all_matches(self, words: str) -> list[Hit]:
         """Every rule whose text stands in ``words``, in order, conditions aside: what an explanation lists."""
         filter_, owners = self._patterns
-        hits = {}
-        for number in filter_.Match(words) or ():
+        data = words.encode("utf-8", "replace")
+        hits: dict[int, Hit] = {}
+        for number in filter_.Match(data) or ():
             if owners[number] >= 0 and owners[number] not in hits:
-                hits[owners[number]] = Hit(self.rules[owners[number]], *filter_.re(number).search(words).span())
+                hits[owners[number]] = Hit(self.rules[owners[number]], *_span(filter_, number, data))
         return [hits[index] for index in sorted(hits)]
 
     def decide(
@@ -238,6 +226,15 @@ class RuleSet:
         ]
 
 
+def _span(compiled: Any, number: int, data: bytes) -> tuple[int, int]:
+    """Where a pattern of the filter matches, in characters of the text that ``data`` encodes."""
+    begin, end = compiled.re(number).search(data).span()
+    if data.isascii():
+        return begin, end
+    before = len(data[:begin].decode("utf-8", "replace"))
+    return before, before + len(data[begin:end].decode("utf-8", "replace"))
+
+
 def _add(compiled: Any, pattern: str, options: Any, where: str) -> None:
     import re2
 
@@ -249,6 +246,8 @@ def _add(compiled: Any, pattern: str, options: Any, where: str) -> None:
 
 def _applies(rule: Rule, code: int | None, enhanced: str | None, host: str | None, phase: Phase | None) -> bool:
     """Whether the conditions beside the text hold; a reply without codes passes conditions on codes."""
+    if rule.unconditional:
+        return True
     if rule.code and code is not None and code not in rule.code:
         return False
     if rule.enhanced and enhanced is not None and enhanced not in rule.enhanced:

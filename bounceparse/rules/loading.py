@@ -44,6 +44,7 @@ class Rule:
     tier: int
     rank: int
     file: str
+    unconditional: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def _read_rule(where: str, row: dict[str, Any], table: dict[str, Any], rank: int
     if unknown:
         raise RuleError(f"{where}: unknown key {min(unknown)!r}; known are {', '.join(sorted(_RULE_KEYS))}")
     text = tuple(_pattern(where, pattern) for pattern in _strings(where, row, "text"))
+    conditions = ("code", "enhanced", "remote_mta", "phase")
     rule = Rule(
         id=row["id"],
         reason=_reason(where, row.get("reason")),
@@ -102,6 +104,7 @@ def _read_rule(where: str, row: dict[str, Any], table: dict[str, Any], rank: int
         tier=(0 if text else 1) if table.get("provider") else (2 if text else 3),
         rank=table.get("rank", rank),
         file=where.partition(": rule ")[0],
+        unconditional=not any(row.get(key) for key in conditions),
     )
     if not rule.examples:
         raise RuleError(f"{where}: has no example; give in 'examples' a reply that it is for")
