@@ -4,62 +4,83 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-# RFC 5322 section 3.3 as nearly all write it; anything else goes to the standard library
-_USUAL = re.compile(
-    r"(?:[A-Z][a-z]{2}, )?(\d\d?) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) ([+-]\d{4})(?: \([\w ]+\))?$", re.ASCII
+# RFC 5322 section 3.3 with the obsolete forms of 4.3: two-digit years, zone names, no seconds
+_DATE = re.compile(
+    r"(?:[A-Za-z]{3,9},?\s*)?(\d\d?)[ -]([A-Za-z]{3})[a-z]{0,6}[ -](\d{2,4})\s+(\d\d?):(\d\d)(?::(\d\d))?"
+    r"\s*([+-]\d{4}|[A-Z]{1,4}(?![\w+-]))?",
+    re.ASCII,
 )
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
-    )
+_MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_ZONES = {
+    "EST": "-0500",
+    "EDT": "-0400",
+    "CST": "-0600",
+    "CDT": "-0500",
+    "MST": "-0700",
+    "MDT": "-0600",
+    "PST": "-0800",
+    "PDT": "-0700",
+    "JST": "+0900",
+    "CET": "+0100",
+    "CEST": "+0200",
+    "BST": "+0100",
 }
 _FAILURES = (ValueError, TypeError, IndexError, OverflowError, AttributeError)
 
 
 def parse_date(value: str) -> datetime | None:
     """The instant that ``value`` names (RFC 5322 section 3.3, else what dateutil reads); UTC where no zone is told."""
-    value = value[:100]
-    usual = _USUAL.match(value)
-    if usual and usual[2] in _MONTHS:
-        day, month, year, hour, minute, second, zone = usual.groups()
-        try:
-            return datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), 0, _zone(zone))
-        except _FAILURES:
-            pass
+    value = value[:100].strip()
+    found = _DATE.match(value)
+    if found is None or found[2].lower() not in _MONTHS:
+        return _parse_odd(value)
+    day, month, year, hour, minute, second, zone = found.groups()
     try:
-        when: datetime | None = parsedate_to_datetime(value)
-    except _FAILURES:
-        when = _parse_odd(value)
-    if when is None:
-        return None
-    try:
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        when.isoformat()
-        return when
+        return datetime(
+            _year(year),
+            _MONTHS[month.lower()],
+            int(day),
+            int(hour),
+            int(minute),
+            int(second or 0),
+            0,
+            _zone(zone or ""),
+        )
     except _FAILURES:
         return None
+
+
+def _year(digits: str) -> int:
+    """RFC 5322 section 4.3: two digits below 50 are of this century, three count from 1900."""
+    year = int(digits)
+    return year if len(digits) == 4 else year + (2000 if len(digits) == 2 and year < 50 else 1900)
 
 
 @lru_cache(maxsize=64)
-def _zone(offset: str) -> timezone:
+def _zone(name: str) -> timezone:
+    """An offset or a zone's name; an unknown name is UTC, as RFC 5322 section 4.3 says."""
+    offset = _ZONES.get(name, name)
+    if offset[:1] not in ("+", "-"):
+        return UTC
     minutes = int(offset[1:3]) * 60 + int(offset[3:])
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)) if minutes else UTC
 
 
 def _parse_odd(value: str) -> datetime | None:
-    """SendGrid's ``2012-10-31 04-46-42``, ISO 8601 of gateways, missing zones."""
+    """SendGrid's ``2012-10-31 04-46-42``, ISO 8601 of gateways, other orders."""
     if not any(char.isdigit() for char in value):
         return None
     from dateutil import parser
 
-    day, space, clock = value.strip().partition(" ")
+    day, space, clock = value.partition(" ")
     if space and len(day) == 10 and clock.count("-") == 2:
         value = f"{day} {clock.replace('-', ':')}"
     try:
-        return parser.parse(value)
+        when = parser.parse(value, tzinfos=lambda _, offset: offset or 0)
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        when.isoformat()
     except _FAILURES:
         return None
+    return when

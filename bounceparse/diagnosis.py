@@ -57,7 +57,7 @@ class _Finding(NamedTuple):
 
 def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet) -> Diagnosis:
     """Judge what ``report`` says of ``recipient``."""
-    alone = len(report.recipients) == 1
+    alone = len(report.recipients) <= 1
     words, part = _words_of(recipient, report)
     reply = read_reply(words) if words else _NO_REPLY
     host = _host_of(recipient)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 _IP = re.compile(
@@ -39,9 +38,11 @@ _OPERATORS = (
 
 def find_ip(words: str) -> str | None:
     """The first IP address in ``words``, which in a refusal for the sender's sake is the sender's."""
+    from ipaddress import ip_address
+
     for found in _IP.finditer(words):
         try:
-            return str(ipaddress.ip_address(found[0]))
+            return str(ip_address(found[0]))
         except ValueError:
             continue
     return None

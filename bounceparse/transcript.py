@@ -19,6 +19,7 @@ _COMMANDS = (
     ("dot", Phase.EOM),
     (".", Phase.EOM),
     ("text", Phase.EOM),
+    ("sending data", Phase.EOM),
     ("rcpt", Phase.RCPT),
     ("mail", Phase.MAIL),
     ("data", Phase.DATA),

@@ -27,7 +27,9 @@ def rule_file(folder: Path, text: str, name: str = "extra.toml") -> Path:
     return path
 
 
-def simple(id: str = "own/one", reason: str = "policy", text: str = "frobnicated", example: str = "550 frobnicated") -> str:
+def simple(
+    id: str = "own/one", reason: str = "policy", text: str = "frobnicated", example: str = "550 frobnicated"
+) -> str:
     return RULE.format(id=id, reason=reason, text=text, example=example)
 
 
@@ -113,7 +115,9 @@ def test_a_file_that_is_no_toml_or_missing_is_a_rule_error(tmp_path: Path) -> No
 
 def test_an_operators_rule_goes_first_and_replaces_one_of_the_same_id(tmp_path: Path) -> None:
     """Own files stand before the packaged text of their tier, and override by id."""
-    path = rule_file(tmp_path, simple(text="mailbox is quite full", reason="policy", example="550 mailbox is quite full"))
+    path = rule_file(
+        tmp_path, simple(text="mailbox is quite full", reason="policy", example="550 mailbox is quite full")
+    )
     rules = load_rules([path])
     hit, _ = rules.decide(read_reply("550 mailbox is quite full"))
     assert hit and hit.rule.id == "own/one"
@@ -132,14 +136,20 @@ def test_provider_text_beats_provider_code_beats_generic_text() -> None:
     """The order of evidence: Google's 5.7.27 is SPF, the registry's is a null MX; words win over both."""
     assert reason_of("550 5.7.27 see the page", host="aspmx.l.google.com") == "auth-fail-spf"
     assert reason_of("550 5.7.27 see the page") == "sender-address-bad"
-    assert reason_of("550 5.2.1 The user you are trying to contact is receiving mail at a rate", host="x.google.com") == (
-        "recipient-rate-limited"
-    )
+    assert reason_of(
+        "550 5.2.1 The user you are trying to contact is receiving mail at a rate", host="x.google.com"
+    ) == ("recipient-rate-limited")
 
 
 @pytest.mark.parametrize(
     ("host", "provider"),
-    [("aspmx.l.google.com", "gmail"), ("google.com", "gmail"), ("notgoogle.com", None), ("mx.example.net", None), (None, None)],
+    [
+        ("aspmx.l.google.com", "gmail"),
+        ("google.com", "gmail"),
+        ("notgoogle.com", None),
+        ("mx.example.net", None),
+        (None, None),
+    ],
 )
 def test_a_provider_is_known_by_its_exchangers(host: str | None, provider: str | None) -> None:
     """A domain stands for itself and all below it, never for a name that merely ends alike."""
