@@ -12,7 +12,12 @@ _DATE = re.compile(
     r"\s*([+-]\d{4}|[A-Z]{1,4}(?![\w+-]))?",
     re.ASCII,
 )
-_MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
+    )
+}
 _ZONES = {
     "EST": "-0500",
     "EDT": "-0400",
