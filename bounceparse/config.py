@@ -22,10 +22,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from bounceparse.addresses import address_key
 from bounceparse.errors import ConfigError, MailboxError
 from bounceparse.mailboxes.account import ImapAccount, Secret
 from bounceparse.mailboxes.oauth2 import command_output
+from bounceparse.outgoing import Outgoing
 from bounceparse.policy import Policy, Proof
+from bounceparse.requests import Intake
+from bounceparse.verp import Keyring, parse_keys
 
 FILE_NAME = "bounceparse.toml"
 PREFIX = "BOUNCEPARSE_"
@@ -124,6 +128,41 @@ class PolicySection(Section):
 
     trust: Literal["auto", "require", "any"] = "auto"
     complaint_stops_transactional: bool = False
+    unsubscribe_addresses: Words = ()
+
+
+class SigningSection(Section):
+    """``[signing]``: the keys, and where the tokens stand in what is sent; ``{token}`` marks the place."""
+
+    key_file: Path | None = None
+    keys: str | None = Field(default=None, repr=False)
+    return_path: str | None = None
+    unsubscribe_address: str | None = None
+    unsubscribe_url: str | None = None
+    complaint_address: str | None = None
+    return_path_days: int = Field(default=30, ge=1)
+    unsubscribe_days: int | None = Field(default=None, ge=60)
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> SigningSection:
+        if self.key_file is not None and self.keys is not None:
+            raise ValueError("give key_file or keys, not both")
+        _outgoing(self)
+        return self
+
+
+def _outgoing(section: SigningSection) -> Outgoing:
+    names = set(SigningSection.model_fields) - {"key_file", "keys"}
+    try:
+        return Outgoing(**{name: getattr(section, name) for name in names})
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+class RulesSection(Section):
+    """``[rules]``: the operator's own rule files, whose rules go first and replace packaged ones of the same id."""
+
+    files: Annotated[tuple[Path, ...], BeforeValidator(_split)] = ()
 
 
 class Settings(BaseSettings):
@@ -134,6 +173,8 @@ class Settings(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     mailbox: dict[str, MailboxSection] = Field(default_factory=dict)
     policy: PolicySection = PolicySection()
+    signing: SigningSection = SigningSection()
+    rules: RulesSection = RulesSection()
     source: Path | None = None
 
     @field_validator("mailbox")
@@ -241,6 +282,11 @@ def find_config(named: str | os.PathLike[str] | None = None) -> Path | None:
     return next((path for path in search_path() if path.is_file()), None)
 
 
+def has_config(named: str | os.PathLike[str] | None = None) -> bool:
+    """Whether :func:`load_settings` would find anything, right or wrong."""
+    return find_config(named) is not None or bool(environment_table(os.environ))
+
+
 def load_settings(named: str | os.PathLike[str] | None = None) -> Settings:
     """The settings that are in force, checked.
 
@@ -298,7 +344,8 @@ def _fault_text(kind: str, message: str, keys: list[str], table: Mapping[str, An
 
 def _known_keys(section: list[str]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"": Settings, "database": DatabaseSection, "policy": PolicySection}
-    models["mailbox"] = MailboxSection
+    models["rules"] = RulesSection
+    models.update(mailbox=MailboxSection, signing=SigningSection)
     model = OAuth2Section if section[2:] == ["oauth2"] else models.get(section[0] if section else "")
     return sorted(set(model.model_fields) - {"source"}) if model else []
 
@@ -317,6 +364,8 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
         update={
             "source": path,
             "mailbox": boxes,
+            "rules": RulesSection(files=tuple(_beside(base, file) for file in settings.rules.files)),
+            "signing": _beside_keys(base, settings.signing),
             "database": settings.database.model_copy(update={"url": url}),
         }
     )
@@ -324,6 +373,10 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
 
 def _beside(base: Path, path: Path) -> Path:
     return base / path.expanduser()
+
+
+def _beside_keys(base: Path, section: SigningSection) -> SigningSection:
+    return section.model_copy(update={"key_file": _beside(base, section.key_file)} if section.key_file else {})
 
 
 def imap_accounts(settings: Settings, names: Iterable[str] = ()) -> list[ImapAccount]:
@@ -378,6 +431,45 @@ def _read_password(name: str, path: Path) -> str:
 def build_policy(settings: Settings) -> Policy:
     """The policy that the settings ask for."""
     return Policy(Proof(settings.policy.trust), settings.policy.complaint_stops_transactional)
+
+
+def build_outgoing(settings: Settings) -> Outgoing:
+    """What outgoing mail is to carry."""
+    return _outgoing(settings.signing)
+
+
+def build_intake(settings: Settings) -> Intake:
+    """What recording needs to judge requests; raises :class:`ConfigError` for keys that cannot be used."""
+    return Intake(
+        keyring=load_keyring(settings),
+        addresses=frozenset(address_key(address) for address in settings.policy.unsubscribe_addresses),
+        mailboxes=frozenset(name for name, box in settings.mailbox.items() if box.role == "unsubscribe"),
+        authserv_ids={name: box.authserv_id for name, box in settings.mailbox.items() if box.authserv_id},
+    )
+
+
+def load_keyring(settings: Settings) -> Keyring:
+    """The keys: of ``key_file``, else of ``keys``, which the environment gives; empty where there is neither.
+
+    Raises :class:`ConfigError` when they cannot be read, or when others than their owner may read the file.
+    """
+    section = settings.signing
+    if section.key_file is None:
+        try:
+            return parse_keys(section.keys or "")
+        except ConfigError as error:
+            raise ConfigError(f"[signing] keys: {error}") from None
+    path = section.key_file
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise ConfigError(f"{path}: holds keys and others may read it: chmod 600 {path}")
+        return parse_keys(path.read_text("ascii"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file: make it with `bounceparse keys new`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except ConfigError as error:
+        raise error if str(path) in str(error) else ConfigError(f"{path}: {error}") from None
 
 
 def exposed_secrets(settings: Settings) -> list[str]:

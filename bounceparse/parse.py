@@ -26,6 +26,7 @@ _DEFAULT_LIMITS = Limits()
 _MOST_WRAPPERS = 3  # a bounce forwarded by one who had it forwarded; deeper is nobody's bounce
 # Headers by which a server says to whom it delivered a message
 _DELIVERED_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "x-forwarded-to", "to")
+_AUTHENTICATED = "authentication-results"
 _OWN_FIELDS = field_pattern("from", "subject", "date", "message-id", *_DELIVERED_TO)
 
 
@@ -52,6 +53,7 @@ def read_report(mail: Mail) -> Report:
         date=fields.get("date"),
         message_id=clean_message_id(fields.get("message-id")),
         addressed_to=_addressed_to(mail, fields),
+        authentication_results=tuple(mail.get_all(_AUTHENTICATED, 10)) if mail.has(_AUTHENTICATED) else (),
     )
 
 

@@ -115,7 +115,12 @@ class FeedbackReport:
         feedback_type: lower case: ``abuse``, ``fraud``, ``not-spam``, ``auth-failure``, ``opt-out``, ...
         recipients: who complained, placeholders dropped; often empty.
         recipients_from: the field that told them (``original-rcpt-to``, ``x-hmxmroriginalrecipient``, ...).
+        source_port: RFC 6692. incidents: 1 where it is not told.
+        authentication_results, reported_domains, reported_uris: all values, in order.
+        auth_failure, delivery_result, identity_alignment: of authentication-failure reports (RFC 6591, 9991), lower case.
         fields: every field of the report by lower-case name, first value.
+        extensions: (lower-case name, value) of each field that no RFC defines, in order.
+        trap: a spam trap or a reporting service that names nobody sent it: it is no person's complaint.
     """
 
     feedback_type: str
@@ -128,9 +133,18 @@ class FeedbackReport:
     arrival_date: str | None = None
     reporting_mta: str | None = None
     source_ip: str | None = None
+    source_port: int | None = None
     incidents: int = 1
     envelope_id: str | None = None
+    authentication_results: tuple[str, ...] = ()
+    reported_domains: tuple[str, ...] = ()
+    reported_uris: tuple[str, ...] = ()
+    auth_failure: str | None = None
+    delivery_result: str | None = None
+    identity_alignment: str | None = None
     fields: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    extensions: tuple[tuple[str, str], ...] = ()
+    trap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +155,8 @@ class UnsubscribeRequest:
         recipient: the From address: who asks.
         address: the address that the request was sent to.
         matched: the words that made it a request; ``part`` says where they stand (``subject``, ``text``, ``headers``).
-        marker: what was recognised: ``apple``, ``gmail``, ``token``, ``subject`` or ``text``.
+        marker: what was recognised: ``apple``, ``gmail``, ``token``, ``command``, ``address``, ``subject`` or ``text``.
+        tokens: what is spelled like a signed token in the text, lower case.
     """
 
     recipient: str | None
@@ -150,6 +165,7 @@ class UnsubscribeRequest:
     part: str
     marker: str
     original: OriginalMessage = OriginalMessage()
+    tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +240,8 @@ class Report:
         items: what it reports, in its own order.
         from_address, subject, date, message_id: of the report itself.
         addressed_to: addresses that its header says it was delivered to: by header name in lower case, in order.
+        authentication_results: the fields of that name (RFC 8601), topmost first; only our own server's prove anything.
+        hint: why a person should look though nothing was concluded; the words are in ``hint_text``.
     """
 
     kind: Kind
@@ -235,3 +253,6 @@ class Report:
     date: str | None = None
     message_id: str | None = None
     addressed_to: tuple[tuple[str, str], ...] = ()
+    authentication_results: tuple[str, ...] = ()
+    hint: str | None = None
+    hint_text: str | None = None

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "customer": ("cards", "The same for all addresses of a customer."),
     "stats": ("stats", "Count outcomes by stream, domain, provider or reason."),
     "suppressions": ("suppressions", "List, add, lift, import, export and check suppressed addresses."),
+    "keys": ("keys", "Make, rotate and list the keys that sign what we send."),
     "rules": ("rules", "List and check the wording rules."),
     "db": ("db", "Create, upgrade and check the database schema."),
     "demo": ("demo", "See it work on sample mail, with nothing set up."),
