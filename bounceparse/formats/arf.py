@@ -7,6 +7,7 @@ over an enclosed message.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from bounceparse.addresses import clean_address, find_addresses, is_placeholder
 from bounceparse.mime import Entity, Mail, collapse, decode_bytes, parse_fields
@@ -14,10 +15,46 @@ from bounceparse.reports import FeedbackReport
 from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
 
 _ID_IN_TEXT = re.compile(r"\bmessage-?id:?\s+(?:of\s+)?<?([^\s<>]+@[^\s<>]+)", re.IGNORECASE)
-_HASHED_LOCAL = re.compile(r"[0-9a-f]{32,64}@", re.IGNORECASE)  # RFC 6590: a keyed hash stands for the local part
+# RFC 6590 section 3: a keyed hash in base64, or as many write it in hexadecimal, stands for the local part.
+_HASHED_LOCAL = re.compile(r"(?:[0-9a-f]{32,64}|[A-Za-z0-9+/]{20,86}={1,2})@", re.IGNORECASE)
+_FOR = re.compile(r"\bfor\s+<([^<>\s]{3,320}@[^<>\s]{1,255})>", re.IGNORECASE)
 _MAX_RECIPIENTS = 1000
+_MOST_FIELDS = 2000
 _DELIVERED_HEADERS = ("x-hmxmroriginalrecipient", "delivered-to", "x-original-to", "envelope-to", "apparently-to")
 _TYPES = {"spam": "abuse", "dkim": "auth-failure", "miscategorized": "not-spam", "opt-out-list": "opt-out"}
+_TRAP_SUBJECT = re.compile(r"\s*spam ?trap ?hit\b", re.IGNORECASE)
+# Fields that an RFC defines: 5965, 6430, 6591, 6692, 9991, and the drafts' Removal-Recipient; others are extensions.
+_KNOWN = frozenset(
+    [
+        "feedback-type",
+        "user-agent",
+        "version",
+        "original-envelope-id",
+        "original-mail-from",
+        "arrival-date",
+        "received-date",
+        "reporting-mta",
+        "source-ip",
+        "source-port",
+        "incidents",
+        "authentication-results",
+        "original-rcpt-to",
+        "reported-domain",
+        "reported-uri",
+        "auth-failure",
+        "delivery-result",
+        "identity-alignment",
+        "dkim-domain",
+        "dkim-identity",
+        "dkim-selector",
+        "dkim-selector-dns",
+        "dkim-canonicalized-header",
+        "dkim-canonicalized-body",
+        "dkim-adsp-dns",
+        "spf-dns",
+        "removal-recipient",
+    ]
+)
 _REPORT_FIELDS = ("feedback-type", "source-ip", "user-agent", "reported-domain", "original-mail-from")
 
 
@@ -62,6 +99,8 @@ def _build(mail: Mail, pairs: list[tuple[str, str]]) -> FeedbackReport:
         status_id = told[1].rstrip(".,;")  # AOL names it in the human part only
     original = read_original(returned, mail, None if own_id else status_id)
     recipients, source = _recipients(pairs, returned)
+    if "arrival-date" in fields and "received-date" in fields:
+        mail.note("arrival-date-twice")  # the one is the older name of the other
     feedback_type = (fields.get("feedback-type") or "abuse").strip().lower()
     return FeedbackReport(
         feedback_type=_TYPES.get(feedback_type, feedback_type),
@@ -74,15 +113,38 @@ def _build(mail: Mail, pairs: list[tuple[str, str]]) -> FeedbackReport:
         arrival_date=fields.get("arrival-date") or fields.get("received-date"),
         reporting_mta=fields.get("reporting-mta", "").rpartition(";")[2].strip() or None,
         source_ip=fields.get("source-ip") or None,
-        incidents=_count(fields.get("incidents")),
+        source_port=_number(fields.get("source-port"), 0, 65535) or None,
+        incidents=_number(fields.get("incidents"), 1, 2**32 - 1),
         envelope_id=fields.get("original-envelope-id") or None,
+        authentication_results=_all(pairs, "authentication-results"),
+        reported_domains=_all(pairs, "reported-domain"),
+        reported_uris=_all(pairs, "reported-uri"),
+        auth_failure=fields.get("auth-failure", "").lower() or None,
+        delivery_result=fields.get("delivery-result", "").lower() or None,
+        identity_alignment=fields.get("identity-alignment", "").lower() or None,
         fields=fields,
+        extensions=tuple((name, collapse(value)) for name, value in pairs[:_MOST_FIELDS] if name not in _KNOWN),
+        trap=_is_trap(mail, fields),
     )
 
 
-def _count(value: str | None) -> int:
-    """Incidents: an unsigned 32-bit number, 1 where it is missing or malformed (RFC 5965 section 3.2)."""
-    return min(int(value), 2**32 - 1) if value and value.isascii() and value.isdigit() and len(value) < 11 else 1
+def _all(pairs: list[tuple[str, str]], wanted: str) -> tuple[str, ...]:
+    """Every value of a field that may be given many times; empty ones (Yahoo) are dropped."""
+    return tuple(text for name, value in pairs[:_MOST_FIELDS] if name == wanted and (text := collapse(value)))
+
+
+def _is_trap(mail: Mail, fields: Mapping[str, str]) -> bool:
+    """SpamCop masks who complained, Validity and Abusix say that it was a trap."""
+    return (
+        fields.get("abuse-type", "").lower().startswith(("trap", "spamtrap"))
+        or b"\nx-spamcop-" in mail.lower_head
+        or bool(_TRAP_SUBJECT.match(mail.get("subject") or ""))
+    )
+
+
+def _number(value: str | None, default: int, most: int) -> int:
+    """An unsigned decimal number, ``default`` where it is missing or malformed (RFC 5965 section 3.2)."""
+    return min(int(value), most) if value and value.isascii() and value.isdigit() and len(value) < 11 else default
 
 
 def _recipients(pairs: list[tuple[str, str]], returned: Entity | None) -> tuple[tuple[str, ...], str | None]:
@@ -92,21 +154,33 @@ def _recipients(pairs: list[tuple[str, str]], returned: Entity | None) -> tuple[
         found = [a for value in values if (a := clean_address(value)) and not is_masked(a)]
         if found:
             return tuple(dict.fromkeys(found)), wanted
-        if values:
-            break  # masked on purpose: what stands lower was masked too, or names a forwarder
-    else:
-        return _recipient_of(returned) if returned else ((), None)
-    return (), None
+    return _recipient_of(returned) if returned else ((), None)
 
 
 def _recipient_of(returned: Entity) -> tuple[tuple[str, ...], str | None]:
-    """The recipient that the returned headers tell: a delivery header's, else a To that names exactly one."""
+    """The recipient that the returned headers tell: a delivery header's, the last hop's, else a To that names exactly one."""
     for name in _DELIVERED_HEADERS:
         address = clean_address(returned.get(name))
         if address and not is_masked(address):
             return (address,), name
+    if address := _received_for(returned):
+        return (address,), "received"
     to = find_addresses(returned.get("to") or "")
     return ((to[0],), "to") if len(to) == 1 and not is_masked(to[0]) else ((), None)
+
+
+def _received_for(returned: Entity) -> str | None:
+    """The recipient that the lowest Received line tells: the lower, the nearer to the sender and the less rewritten.
+
+    What went to the sender's own domain was a hop on the way out, to a list or an archive.
+    """
+    sender = (clean_address(returned.get("from")) or "").rpartition("@")[2]
+    for value in reversed(returned.get_all("received", 30)):
+        if (found := _FOR.search(value)) and (address := clean_address(found[1])):
+            domain = address.rpartition("@")[2]
+            if not is_masked(address) and (not sender or domain != sender):
+                return address
+    return None
 
 
 def is_masked(address: str) -> bool:

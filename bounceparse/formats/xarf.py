@@ -1,4 +1,4 @@
-"""Mail -> :class:`FeedbackReport` or :class:`Notice`: X-ARF 0.1 and 0.2, XARF 4 (the JSON successor) in mail.
+"""Mail -> :class:`FeedbackReport` or :class:`Notice`: X-ARF 0.1 and 0.2, XARF 1 to 4 (its JSON successors) in mail.
 
 Declines without an ``X-ARF``/``X-XARF`` header or a JSON part that calls itself XARF. Only reports about mail (spam) are
 complaints; log-in attacks, malware and the like are notices.
@@ -17,21 +17,25 @@ from bounceparse.reports import FeedbackReport, Notice, OriginalMessage
 from bounceparse.returned import clean_message_id, find_returned, read_original, text_as_entity
 
 _MAIL_TYPES = ("spam", "bulk_messaging", "abuse", "unsolicited")
+_JSON_TYPES = ("application/json", "application/xarf+json")
+_TRAP_SOURCES = ("spamtrap", "spam_trap", "trap", "honeypot")
 _JSON_CAP = 4_000_000
+_MOST_SAMPLES = 20
 
 
 def read_xarf(mail: Mail) -> FeedbackReport | Notice | None:
     """The X-ARF or XARF report in ``mail``, None where there is none."""
     if mail.has("x-arf") or mail.has("x-xarf"):
-        for part in mail.walk():
-            if part.content_type in ("text/plain", "application/json", "application/xarf+json") and part is not mail:
+        secure = "secure" in (mail.get("x-xarf") or "").lower()  # the report may be enclosed in a signed message
+        for part in mail.walk(into_messages=secure):
+            if part.content_type in ("text/plain", *_JSON_TYPES) and part is not mail:
                 report = _read_json(mail, part) or _read_fields(mail, part)
                 if report:
                     return report
         return Notice("other-report", mail.line("x-xarf") or mail.line("x-arf") or "", "headers")
     for part in mail.walk():
-        if part.content_type in ("application/json", "application/xarf+json"):
-            return _read_json(mail, part)
+        if part.content_type in _JSON_TYPES and (found := _read_json(mail, part)):
+            return found
     return None
 
 
@@ -58,7 +62,11 @@ def _read_json(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
         report = json.loads(part.payload(_JSON_CAP))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(report, dict) or not isinstance(report.get("xarf_version"), str):
+    if not isinstance(report, dict):
+        return None
+    if isinstance(report.get("ReporterInfo"), dict) and isinstance(report.get("Report"), dict):
+        return _read_older(mail, report)
+    if not isinstance(report.get("xarf_version"), str):
         return None
     kind = str(report.get("type", "")).lower()
     if report.get("category") != "messaging" or kind not in _MAIL_TYPES:
@@ -73,8 +81,41 @@ def _read_json(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
         original_mail_from=clean_address(_text(report.get("smtp_from"))),
         arrival_date=_text(report.get("timestamp")),
         source_ip=_text(report.get("source_identifier")),
-        fields={name: value for name, value in report.items() if isinstance(value, str)},
+        fields=_strings(report),
+        trap=str(report.get("evidence_source", "")).lower() in _TRAP_SOURCES,
     )
+
+
+def _read_older(mail: Mail, wrapper: dict[str, Any]) -> FeedbackReport | Notice:
+    """XARF 1 to 3: ``ReporterInfo`` and ``Report`` side by side, names in camel case."""
+    report = wrapper["Report"]
+    version = _text(wrapper.get("Version")) or ""
+    kind = str(report.get("ReportType", "")).lower()
+    if kind not in _MAIL_TYPES:
+        return Notice("other-report", kind or version, "text")
+    recipient = clean_address(_text(report.get("SmtpRcptToAddress")))
+    known = recipient is not None and not is_placeholder(recipient)
+    samples = report.get("Samples")
+    evidence = [
+        {"content_type": one.get("ContentType"), "payload": one.get("Payload")}
+        for one in (samples[:_MOST_SAMPLES] if isinstance(samples, list) else ())
+        if isinstance(one, dict)
+    ]
+    return FeedbackReport(
+        feedback_type="abuse",
+        recipients=(recipient,) if recipient and known else (),
+        recipients_from="SmtpRcptToAddress" if known else None,
+        original=_evidence(mail, {"message_id": report.get("SmtpMessageId"), "evidence": evidence}),
+        version=version or None,
+        original_mail_from=clean_address(_text(report.get("SmtpMailFromAddress"))),
+        arrival_date=_text(report.get("Date")),
+        source_ip=_text(report.get("SourceIp")),
+        fields=_strings(report),
+    )
+
+
+def _strings(report: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in report.items() if isinstance(value, str)}
 
 
 def _text(value: Any) -> str | None:
@@ -85,7 +126,7 @@ def _evidence(mail: Mail, report: dict[str, Any]) -> OriginalMessage:
     """The original from the first ``message/rfc822`` sample (RFC 9477: it holds Message-ID and CFBL-Feedback-ID)."""
     message_id = clean_message_id(_text(report.get("message_id")))
     samples = report.get("evidence")
-    for sample in samples[:20] if isinstance(samples, list) else ():
+    for sample in samples[:_MOST_SAMPLES] if isinstance(samples, list) else ():
         if isinstance(sample, dict) and str(sample.get("content_type", "")).startswith(("message/", "text/rfc822")):
             try:
                 raw = base64.b64decode(str(sample.get("payload", "")), validate=False)
