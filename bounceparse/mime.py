@@ -183,13 +183,20 @@ class Entity:
     def pick(self, names: re.Pattern[bytes]) -> dict[str, str]:
         """The first field of each name that ``names`` (from :func:`field_pattern`) matches, decoded: one pass for many."""
         found: dict[str, str] = {}
-        head, buffer, shift = self._head, self.buffer, self.start - 1
-        plain = _is_plain(head)  # asked once for all fields
+        head, shift = self._head, self.start - 1
+        if _is_plain(head):  # asked once for all fields
+            spelled = "\n" + self.buffer[self.start : shift + len(head)].decode("ascii")
+            for match in names.finditer(head):
+                name = _NAMES[match[1]]
+                if name not in found:
+                    begin, end = match.span(2)
+                    found[name] = " ".join(spelled[begin : min(end, begin + _VALUE_CAP)].split())
+            return found
+        buffer = self.buffer
         for match in names.finditer(head):
-            name = _NAMES.get(match[1]) or match[1].decode("ascii")
+            name = _NAMES[match[1]]
             if name not in found:
-                raw = buffer[shift + match.start(2) : shift + match.end(2)]
-                found[name] = " ".join(raw[:_VALUE_CAP].decode("ascii").split()) if plain else _decode_field(raw)
+                found[name] = _decode_field(buffer[shift + match.start(2) : shift + match.end(2)])
         return found
 
     def line(self, name: str) -> str | None:
@@ -313,13 +320,18 @@ class Entity:
             return quopri.decodestring(raw).replace(b"\r\n", b"\n")
         return raw
 
+    def decode(self, payload: bytes) -> str:
+        """``payload`` as text in this part's charset; the parameter is only looked up where it matters."""
+        plain = payload.isascii() and b"\x1b" not in payload and b"+" not in payload  # a "+" may begin UTF-7
+        return payload.decode("ascii") if plain else decode_bytes(payload, self.params.get("charset", ""))
+
     def text(self) -> str:
         """The body as text: transfer encoding and charset undone, HTML turned into text, capped at ``limits.text``."""
         cap = self.mail.limits.text
         is_html = self.content_type == "text/html"
         if self.end - self.body_at > cap * (4 if is_html else 2):
             self.mail.note("text-too-long")
-        text = decode_bytes(self.payload(cap * (4 if is_html else 2)), self.params.get("charset", ""))
+        text = self.decode(self.payload(cap * (4 if is_html else 2)))
         if "\x00" in text:
             text = text.replace("\x00", "")
         return (html_to_text(text) if is_html else text)[:cap]
@@ -378,15 +390,16 @@ def _readable(mail: Mail) -> str:
     rich: list[str] = []
     size = 0
     for part in mail.walk():
-        if part.content_type in ("text/plain", "text/html") or (part is mail and not part.children):
-            if part is not mail and "attachment" in (part.get("content-disposition") or "").lower():
+        kind = part.content_type
+        if kind in ("text/plain", "text/html") or (part is mail and not part.children):
+            if part is not mail and b"attachment" in (part.raw("content-disposition") or b"").lower():
                 continue
             text = part.text()
             size += len(text)
-            (rich if part.content_type == "text/html" else plain).append(text)
+            (rich if kind == "text/html" else plain).append(text)
             if size > mail.limits.text:
                 break
-    if any(text.strip() for text in plain):
+    if any(not text.isspace() for text in plain if text):
         return "\n".join(plain)
     return "\n".join(rich)
 

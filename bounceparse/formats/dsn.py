@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, parse_action, parse_enhanced_status
-from bounceparse.mime import Entity, Mail, collapse, decode_bytes, parse_fields
+from bounceparse.mime import Entity, Mail, collapse, parse_fields
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
 from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
 
@@ -30,7 +30,7 @@ _SUPPLEMENT = re.compile(r"<?\s*(?:(\S+)\s+)?#(\S+)\s+(smtp;\s*.*?)>?\s*$", re.D
 _RECIPIENT_FIELDS = ("final-recipient", "original-recipient", "x-actual-recipient")
 _BLOCK_KEYS = frozenset(("final-recipient", "action", "status"))
 # Sendmail derives Status from the reply (550 -> 5.1.1); Haraka turns 4.x.x into 5.x.x when it gives up.
-_DERIVING = ("fatal errors -----", "non-fatal errors -----", "transcript of session follows")
+_DERIVING = ("fatal errors -----", "ranscript of session follows")
 _DIAGNOSTIC_CAP = 4096
 
 
@@ -75,19 +75,20 @@ def _looks_like_status(entity: Entity) -> bool:
 
 
 def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | None:
-    text = decode_bytes(part.payload(8_000_000), part.params.get("charset", ""))
+    text = part.decode(part.payload(8_000_000))
     where = "delivery-status"
     if part.content_type.startswith("text/") and part.content_type not in STATUS_TYPES:
         text, where = _cut_to_fields(text), "text"
     message_fields, blocks = split_blocks(text)
     prose = mail.readable
-    derived = any(marker in prose[:8192].lower() for marker in _DERIVING) or "haraka" in message_fields.get(
-        "reporting-mta", ""
-    )
+    derived = any(marker in prose for marker in _DERIVING) or "haraka" in message_fields.get("reporting-mta", "")
     cap = mail.limits.recipients
     if len(blocks) > cap:
         mail.note("too-many-recipients")
-    recipients = _merged((_place(block), _read_recipient(block, derived, where)) for block in blocks[:cap])
+    if len(blocks) == 1:
+        recipients: tuple[RecipientReport, ...] = (_read_recipient(blocks[0], derived, where),)
+    else:
+        recipients = _merged((_place(block), _read_recipient(block, derived, where)) for block in blocks[:cap])
     if not recipients and not message_fields:
         mail.note("status-part-empty")
         return None
