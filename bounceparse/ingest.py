@@ -45,6 +45,7 @@ from bounceparse.mime import Mail, report_key
 from bounceparse.outcomes import Outcome
 from bounceparse.parse import read_report
 from bounceparse.reports import Kind, Report
+from bounceparse.rules import RuleSet
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -201,13 +202,20 @@ class Unread(NamedTuple):
 
 
 def poll_mailbox(
-    mailbox: Mailbox, store: Store, *, dry_run: bool = False, progress: Progress | None = None, jobs: int = 1
+    mailbox: Mailbox,
+    store: Store,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    jobs: int = 1,
+    rules: RuleSet | None = None,
 ) -> PollResult:
     """Record everything in ``mailbox`` that ``store`` does not know, then mark it on the server.
 
     A dry run fetches and reads but writes nothing, neither to the store nor to the server. ``jobs`` above 1 lets that
-    many processes read when there is much to read. Raises ``MailboxLocked``, ``MailboxError`` and ``StoreError``; what
-    was recorded until then stays, and the next poll goes on from there.
+    many processes read when there is much to read; ``rules`` are the packaged ones unless given. Raises
+    ``MailboxLocked``, ``MailboxError`` and ``StoreError``; what was recorded until then stays, and the next poll goes on
+    from there.
     """
     account, folder = mailbox.account, mailbox.folder
     result = PollResult(account)
@@ -221,7 +229,7 @@ def poll_mailbox(
             [Unread(Place(account, folder, validity, found.uid), found.raw, found.size) for found in batch]
             for batch in mailbox.fetch(new)
         )
-        for messages in read_batches(unread, jobs):
+        for messages in read_batches(unread, jobs, rules):
             if dry_run:
                 _count(result, messages, Recorded(outcomes=sum(len(message.outcomes) for message in messages)))
             else:
@@ -253,7 +261,12 @@ def _count(result: PollResult, messages: Sequence[ReadMessage], recorded: Record
 
 
 def replay(
-    sources: Iterable[tuple[str, bytes]], store: Store, *, jobs: int = 1, progress: Progress | None = None
+    sources: Iterable[tuple[str, bytes]],
+    store: Store,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    rules: RuleSet | None = None,
 ) -> PollResult:
     """Record saved messages, given as (source, raw) like those of ``files.read_files``, through the same pipeline.
 
@@ -261,7 +274,7 @@ def replay(
     """
     result = PollResult(REPLAY)
     unread = (Unread(Place(REPLAY, _absolute(source)), raw, len(raw)) for source, raw in sources)
-    for messages in read_batches(_batched(unread), jobs):
+    for messages in read_batches(_batched(unread), jobs, rules):
         _count(result, messages, store.record([_placed_by_key(message) for message in messages]))
         if progress:
             progress(result, None)
@@ -292,8 +305,8 @@ def _batched(unread: Iterable[Unread]) -> Iterator[list[Unread]]:
         yield batch
 
 
-def read_message(place: Place, raw: bytes, size: int) -> ReadMessage:
-    """Read one message: parse and classify.
+def read_message(place: Place, raw: bytes, size: int, rules: RuleSet | None = None) -> ReadMessage:
+    """Read one message: parse and classify, by the packaged rules unless others are given.
 
     ``size`` is the whole message's in bytes, more than ``raw`` has where it was cut. Never raises: this is the one place
     where a reader's own bug is caught, and it makes a held message with ``error`` set.
@@ -301,7 +314,7 @@ def read_message(place: Place, raw: bytes, size: int) -> ReadMessage:
     try:
         mail = Mail(raw)
         report = read_report(mail)
-        outcomes = classify(report)
+        outcomes = classify(report, rules)
         key = report_key(mail)
     except Exception as error:
         return ReadMessage(place, sha256(raw).digest(), size, _UNREAD_REPORT, (), raw, _error_text(error))
@@ -319,7 +332,9 @@ def _error_text(error: Exception) -> str:
     return f"{type(error).__name__} in {os.path.basename(frame.filename)}:{frame.lineno} ({frame.name})"  # noqa: PTH119
 
 
-def read_batches(batches: Iterable[list[Unread]], jobs: int = 1) -> Iterator[list[ReadMessage]]:
+def read_batches(
+    batches: Iterable[list[Unread]], jobs: int = 1, rules: RuleSet | None = None
+) -> Iterator[list[ReadMessage]]:
     """The batches, read, in their order.
 
     The first ones are read here; when more follow and ``jobs`` is above 1, that many worker processes read the rest while
@@ -327,17 +342,19 @@ def read_batches(batches: Iterable[list[Unread]], jobs: int = 1) -> Iterator[lis
     """
     waiting = iter(batches)
     for batch in waiting if jobs <= 1 else islice(waiting, _BEFORE_POOL):
-        yield [read_message(*message) for message in batch]
+        yield [read_message(*message, rules) for message in batch]
     if jobs > 1 and (more := next(waiting, None)) is not None:
-        yield from _read_in_pool(more, waiting, jobs)
+        yield from _read_in_pool(more, waiting, jobs, rules)
 
 
-def _read_in_pool(first: list[Unread], others: Iterator[list[Unread]], jobs: int) -> Iterator[list[ReadMessage]]:
+def _read_in_pool(
+    first: list[Unread], others: Iterator[list[Unread]], jobs: int, rules: RuleSet | None
+) -> Iterator[list[ReadMessage]]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     # spawn: a forked worker would keep this process's locks and sockets when this process is killed
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=start_reader, initargs=(rules,)) as pool:
         under_way: deque[tuple[list[Unread], Future[list[ReadMessage]]]] = deque()
         batch: list[Unread] | None = first
         while batch is not None or under_way:
@@ -351,11 +368,26 @@ def _read_in_pool(first: list[Unread], others: Iterator[list[Unread]], jobs: int
 
 
 def _read_batch(batch: list[Unread]) -> list[ReadMessage]:
-    return [replace(read_message(*message), raw=b"") for message in batch]
+    return [replace(read_message(*message, reader_rules()), raw=b"") for message in batch]
 
 
-def end_with_parent() -> None:
-    """Let this worker process end when its parent does, however that ends; for the initializer of a pool."""
+_reader_rules: RuleSet | None = None
+
+
+def start_reader(rules: RuleSet | None) -> None:
+    """The initializer of a pool's workers: each keeps ``rules`` and ends when its parent does."""
+    global _reader_rules
+    _reader_rules = rules
+    _end_with_parent()
+
+
+def reader_rules() -> RuleSet | None:
+    """The rules that this worker was started with."""
+    return _reader_rules
+
+
+def _end_with_parent() -> None:
+    """Let this worker process end when its parent does, however that ends."""
     import signal
     from multiprocessing import parent_process
     from threading import Thread

@@ -9,7 +9,8 @@ import click
 from bounceparse.cli import EX_TEMPFAIL
 from bounceparse.cli.output import plain
 from bounceparse.cli.session import Session
-from bounceparse.errors import BounceparseError, ConfigError
+from bounceparse.errors import BounceparseError, ConfigError, RuleError
+from bounceparse.rules import load_rules
 
 Finding = str | BounceparseError
 """What was found to be in order, or what is wrong and how to mend it."""
@@ -45,8 +46,17 @@ def _findings(session: Session) -> Iterator[Finding]:
     yield f"configuration {settings.source or 'from the environment'}"
     for line in exposed_secrets(settings):
         yield ConfigError(line)
+    yield from _rules(session)
     yield _database(session)
     yield from _mailboxes(session)
+
+
+def _rules(session: Session) -> Iterator[Finding]:
+    for path in session.rule_files:
+        try:
+            yield f"rules of {path}: {len(load_rules([path]).rules)} with the packaged ones"
+        except RuleError as error:
+            yield error
 
 
 def _database(session: Session) -> Finding:

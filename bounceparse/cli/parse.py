@@ -1,16 +1,21 @@
-"""``bounceparse parse``: mail in, what it reports out; no database, no configuration."""
+"""``bounceparse parse``: mail in, what it reports out; no database, of a configuration that is named only the rules."""
 
 from __future__ import annotations
 
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from bounceparse.cli.output import OUTCOME_HEADING, complain, json_line, outcome_line
+from bounceparse.cli.session import Session
 from bounceparse.errors import InputError
 from bounceparse.files import Source, read_files
+
+if TYPE_CHECKING:
+    from bounceparse.rules import RuleSet
 
 _BATCH = 64  # messages that a worker gets at once,
 _BATCH_BYTES = 1 << 20  # or fewer when they are large
@@ -25,8 +30,10 @@ _AHEAD = 3  # batches a worker that may wait: what bounds memory
 def parse(ctx: click.Context, as_json: bool, jobs: int, paths: tuple[str, ...]) -> None:
     """Print what mail reports: files, folders, mbox files, Maildirs, or - for standard input.
 
-    Exit status 0 when every input was read, 1 when some could not be opened.
+    The packaged rules decide, unless --config names a configuration that has rules of its own. Exit status 0 when every input was read, 1 when some could not be opened.
     """
+    session: Session = ctx.obj
+    rules = session.rules if session.config else None
     unread: list[InputError] = []
 
     def note(error: InputError) -> None:
@@ -34,7 +41,7 @@ def parse(ctx: click.Context, as_json: bool, jobs: int, paths: tuple[str, ...]) 
         complain(str(error))
 
     answer = answer_json if as_json else answer_text
-    answers = _answer_all(read_files(paths, note), answer, jobs)
+    answers = answer_all(read_files(paths, note), answer, jobs, rules)
     if as_json:
         for line in answers:
             sys.stdout.buffer.write(line)
@@ -45,11 +52,11 @@ def parse(ctx: click.Context, as_json: bool, jobs: int, paths: tuple[str, ...]) 
     ctx.exit(1 if unread else 0)
 
 
-def answer_json(source: str, raw: bytes) -> bytes:
+def answer_json(source: str, raw: bytes, rules: RuleSet | None) -> bytes:
     """The line of ``parse --json`` for one message (contract in the README)."""
     from bounceparse.ingest import Place, read_message
 
-    message = read_message(Place("", source), raw, len(raw))
+    message = read_message(Place("", source), raw, len(raw), rules)
     report = message.report
     return json_line(
         {
@@ -62,32 +69,36 @@ def answer_json(source: str, raw: bytes) -> bytes:
     )
 
 
-def answer_text(source: str, raw: bytes) -> bytes:
+def answer_text(source: str, raw: bytes, rules: RuleSet | None) -> bytes:
     """The lines for one message as people read them."""
     from bounceparse.ingest import Place, read_message
 
-    message = read_message(Place("", source), raw, len(raw))
+    message = read_message(Place("", source), raw, len(raw), rules)
     lines = [outcome_line(found.status, found.reason, found.recipient, source) for found in message.outcomes]
     if not lines:
         lines = [outcome_line("-", message.error or "reports nothing", None, source)]
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
 
 
-def _answer_all(messages: Iterable[Source], answer: Callable[[str, bytes], bytes], jobs: int) -> Iterator[bytes]:
+Answer = Callable[[str, bytes, "RuleSet | None"], bytes]
+
+
+def answer_all(messages: Iterable[Source], answer: Answer, jobs: int, rules: RuleSet | None) -> Iterator[bytes]:
+    """The answers to ``messages`` in their order, read by ``jobs`` processes where that is more than one."""
     if jobs == 1:
-        return (answer(source, raw) for source, raw in messages)
-    return _answer_in_pool(messages, answer, jobs)
+        return (answer(source, raw, rules) for source, raw in messages)
+    return _answer_in_pool(messages, answer, jobs, rules)
 
 
-def _answer_in_pool(messages: Iterable[Source], answer: Callable[[str, bytes], bytes], jobs: int) -> Iterator[bytes]:
+def _answer_in_pool(messages: Iterable[Source], answer: Answer, jobs: int, rules: RuleSet | None) -> Iterator[bytes]:
     """The answers in the order of the messages, read by ``jobs`` processes."""
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from bounceparse.ingest import end_with_parent
+    from bounceparse.ingest import start_reader
 
     # spawn: a forked worker would keep what its parent had open
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=start_reader, initargs=(rules,)) as pool:
         waiting: deque[Future[bytes]] = deque()
         for batch in _batches(messages):
             waiting.append(pool.submit(_answer_batch, batch, answer))
@@ -97,8 +108,10 @@ def _answer_in_pool(messages: Iterable[Source], answer: Callable[[str, bytes], b
             yield future.result()
 
 
-def _answer_batch(batch: list[Source], answer: Callable[[str, bytes], bytes]) -> bytes:
-    return b"".join([answer(source, raw) for source, raw in batch])
+def _answer_batch(batch: list[Source], answer: Answer) -> bytes:
+    from bounceparse.ingest import reader_rules
+
+    return b"".join([answer(source, raw, reader_rules()) for source, raw in batch])
 
 
 def _batches(messages: Iterable[Source]) -> Iterator[list[Source]]:

@@ -18,6 +18,7 @@ from bounceparse.ingest import replay as replay_files
 if TYPE_CHECKING:
     from bounceparse.db import Store
     from bounceparse.mailboxes.account import ImapAccount
+    from bounceparse.rules import RuleSet
 
 _MOST_READERS = 4
 
@@ -39,15 +40,16 @@ def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, as
     session: Session = ctx.obj
     accounts = imap_accounts(session.settings, names)
     statuses = set()
+    rules = session.rules
     with session.store() as store:
         for account in accounts:
-            statuses.add(_poll_one(account, store, dry_run=dry_run, go=go, as_json=as_json))
+            statuses.add(_poll_one(account, store, rules, dry_run=dry_run, go=go, as_json=as_json))
         if not dry_run:
             store.settle()
     ctx.exit(1 if 1 in statuses else max(statuses))
 
 
-def _poll_one(account: ImapAccount, store: Store, *, dry_run: bool, go: bool, as_json: bool) -> int:
+def _poll_one(account: ImapAccount, store: Store, rules: RuleSet, *, dry_run: bool, go: bool, as_json: bool) -> int:
     """Poll one mailbox and tell about it; answers the exit status that it asks for."""
     from bounceparse.mailboxes.imap import open_mailbox
 
@@ -63,7 +65,7 @@ def _poll_one(account: ImapAccount, store: Store, *, dry_run: bool, go: bool, as
         with open_mailbox(account) as mailbox, progress(account.name) as advance:
             guarded = not (go or dry_run) and _is_guarded(account, mailbox, store)
             dry_run = dry_run or guarded
-            result = poll_mailbox(mailbox, store, dry_run=dry_run, progress=show, jobs=_readers())
+            result = poll_mailbox(mailbox, store, dry_run=dry_run, progress=show, jobs=_readers(), rules=rules)
             for alert in mailbox.alerts:
                 complain(f"mailbox {account.name}: the server says: {alert}")
         if guarded and result.fetched:
@@ -108,10 +110,15 @@ def replay(ctx: click.Context, jobs: int, as_json: bool, paths: tuple[str, ...])
         unread.append(error)
         complain(str(error))
 
+    rules = session.rules
     with session.store() as store:
         with progress("replay") as advance:
             result = replay_files(
-                read_files(paths, note), store, jobs=jobs, progress=lambda so_far, total: advance(so_far.fetched, total)
+                read_files(paths, note),
+                store,
+                jobs=jobs,
+                progress=lambda so_far, total: advance(so_far.fetched, total),
+                rules=rules,
             )
         store.settle()
     _tell(result, as_json=as_json)

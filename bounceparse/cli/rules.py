@@ -8,13 +8,14 @@ import click
 
 from bounceparse.cli import options
 from bounceparse.cli.output import complain, print_json, print_table
+from bounceparse.cli.session import Session
 from bounceparse.outcomes import REASONS
-from bounceparse.rules import Rule, load_rules
+from bounceparse.rules import Rule, RuleSet, load_rules
 
 
 @click.group(epilog="Example: bounceparse rules check")
 def rules() -> None:
-    """List and check the wording rules: the packaged ones, and files of your own."""
+    """List and check the wording rules: the packaged ones, those of the configuration, and files named here."""
 
 
 @rules.command("list", epilog="Example: bounceparse rules list --reason mailbox-full")
@@ -23,9 +24,10 @@ def rules() -> None:
 )
 @options.as_json
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
-def list_rules(reason: str | None, as_json: bool, files: tuple[Path, ...]) -> None:
+@click.pass_obj
+def list_rules(session: Session, reason: str | None, as_json: bool, files: tuple[Path, ...]) -> None:
     """Print the rules in the order in which they are asked, with those of FILE before the packaged ones."""
-    chosen = [rule for rule in load_rules(files).rules if reason in (None, rule.reason)]
+    chosen = [rule for rule in _load(session, files).rules if reason in (None, rule.reason)]
     if as_json:
         for rule in chosen:
             print_json(_as_json(rule))
@@ -40,17 +42,21 @@ def list_rules(reason: str | None, as_json: bool, files: tuple[Path, ...]) -> No
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.pass_context
 def check(ctx: click.Context, files: tuple[Path, ...]) -> None:
-    """Check that every rule's examples reach that very rule through the whole set, FILE included.
+    """Check that every rule's examples reach that very rule through the whole set, FILE and configuration included.
 
     Exit status 1 when one does not.
     """
-    found = load_rules(files)
+    found = _load(ctx.obj, files)
     problems = found.check()
     for problem in problems:
         complain(problem)
     click.echo(f"{len(found.rules)} rules, {len(problems)} problems")
     if problems:
         ctx.exit(1)
+
+
+def _load(session: Session, files: tuple[Path, ...]) -> RuleSet:
+    return load_rules((*session.rule_files, *files))
 
 
 def _as_json(rule: Rule) -> dict[str, object]:

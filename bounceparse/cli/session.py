@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bounceparse.config import Settings
     from bounceparse.db import Store
+    from bounceparse.rules import RuleSet
 
 
 class Session:
@@ -24,6 +27,20 @@ class Session:
 
             self._settings = load_settings(self.config)
         return self._settings
+
+    @property
+    def rule_files(self) -> tuple[Path, ...]:
+        """The operator's rule files, none where there is no configuration; raises ``ConfigError``."""
+        from bounceparse.config import has_config
+
+        return self.settings.rules.files if has_config(self.config) else ()
+
+    @property
+    def rules(self) -> RuleSet:
+        """The packaged rules with the operator's; raises ``ConfigError`` or ``RuleError``."""
+        from bounceparse.rules import load_rules, packaged_rules
+
+        return load_rules(self.rule_files) if self.rule_files else packaged_rules()
 
     @property
     def database_name(self) -> str:

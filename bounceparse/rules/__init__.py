@@ -68,6 +68,10 @@ class RuleSet:
                     self._by_code.setdefault((rule.provider, key), []).append(rule)
                 self._by_exit.update((number, rule) for number in rule.exit)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: all but the compiled patterns, which it makes itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_patterns"}
+
     @cached_property
     def _patterns(self) -> tuple[Any, list[int]]:
         """The compiled filter, and for each pattern the index of its rule, or -1 - n for the n-th signature."""
