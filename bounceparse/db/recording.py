@@ -14,9 +14,10 @@ from bounceparse.clues import ladder
 from bounceparse.db.bulk import execute_many, insert_new
 from bounceparse.db.engine import chunks
 from bounceparse.db.ledger import Ledger, move_statuses, restore_statuses
+from bounceparse.db.numbers import LEDGER, REMATCHED, numbers, set_number, take_seq
 from bounceparse.db.rows import NewOutcome, event_key, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.standings import judge, measure_coverage, proven_mailboxes, update_standing
-from bounceparse.db.tables import UNSETTLED, messages, outcomes, state
+from bounceparse.db.tables import UNSETTLED, messages, outcomes
 from bounceparse.ingest import ReadMessage, Recorded
 from bounceparse.match import match
 from bounceparse.outcomes import Status
@@ -73,19 +74,13 @@ def _known_keys(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
 
 def _outcome_rows(connection: Connection, fresh: Sequence[NewOutcome], now: datetime) -> list[dict[str, Any]]:
     matches = match([new.clues() for new in fresh], Ledger(connection))
-    first = _take_numbers(connection, len(fresh))
+    first = take_seq(connection, len(fresh))
     rows = [
         outcome_row(new, found, first + place, now)
         for place, (new, found) in enumerate(zip(fresh, matches, strict=True))
     ]
     _mark_copies(connection, rows)
     return rows
-
-
-def _take_numbers(connection: Connection, count: int) -> int:
-    """The first of ``count`` new numbers of ``seq``."""
-    taken = sa.update(state).where(state.c.name == "seq").values(value=state.c.value + count).returning(state.c.value)
-    return int(connection.execute(taken).scalar_one()) - count + 1
 
 
 _EVENT = [
@@ -193,7 +188,7 @@ def _match_again(connection: Connection, unsettled: Sequence[sa.Row[Any]]) -> li
 def _rewrite(connection: Connection, rows: list[dict[str, Any]], policy: Policy, now: datetime) -> None:
     """Write changed matches, and undo what the old ones had done to the standing of an address."""
     _mark_copies(connection, rows)
-    first = _take_numbers(connection, len(rows))
+    first = take_seq(connection, len(rows))
     execute_many(
         connection,
         _REWRITE,
@@ -246,11 +241,11 @@ def settle(connection: Connection, policy: Policy, now: datetime) -> int:
 
     Returns how many outcomes found their message.
     """
-    values = {row.name: row.value for row in connection.execute(sa.select(state))}
+    values = numbers(connection)
     changed = 0
-    if values["ledger"] != values["rematched"]:
+    if values[LEDGER] != values[REMATCHED]:
         changed = rematch(connection, policy, now)
-        connection.execute(sa.update(state).where(state.c.name == "rematched").values(value=values["ledger"]))
+        set_number(connection, REMATCHED, values[LEDGER])
     newly = measure_coverage(connection, now)
     if newly:
         apply_policy(connection, policy, now, newly)

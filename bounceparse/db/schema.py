@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.db.engine import UPGRADE, Database
 from bounceparse.db.tables import SCHEMA_VERSION, VERSION_TABLE
+from bounceparse.db.views import create_views, drop_views
 from bounceparse.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -85,9 +86,13 @@ def _migrate(url: str, direction: str, revision: str) -> None:
     database = Database(url, create=True)
     try:
         with database.transaction(write=True) as connection:
+            if database.is_sqlite or direction == "downgrade":
+                drop_views(connection)  # no table can be rebuilt or dropped under a view
             config = _config()
             config.attributes["connection"] = connection
             getattr(command, direction)(config, revision)
+            if state_of(connection) is SchemaState.CURRENT:
+                create_views(connection)
     finally:
         database.close()
 

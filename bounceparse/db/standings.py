@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.db.engine import chunks
+from bounceparse.db.numbers import take_seq
 from bounceparse.db.tables import outcomes, sent, standing, state, streams
 from bounceparse.db.types import stored_key
 from bounceparse.outcomes import Status, Trust
@@ -32,6 +34,8 @@ _LONGEST = 5000
 """How many of a subject's latest events are looked at: a flood of reports must not make every batch slow."""
 _SILENT = timedelta(days=1)
 """A message that nothing was heard of for this long has probably got through."""
+_BY_POLICY = "policy"
+"""Who lifts what a recount no longer bears out."""
 _RESETS = ("delivered", "read-receipt", "auto-reply")
 
 
@@ -215,7 +219,7 @@ def judge(
         after = []
         for address, events in _address_histories(connection, part).items():
             after += judge_address(address, events, policy, proven, _forgiven(before.get(address, ())))
-        changed += _write(connection, before, after)
+        changed += _write(connection, before, after, now)
     for part in chunks(sorted(domains)):
         before = _written(connection, [subject_of_domain(domain) for domain in part])
         after = []
@@ -223,7 +227,7 @@ def judge(
             forgiven = _forgiven(before.get(subject_of_domain(domain), ()))
             found = judge_domain(domain, events, policy, proven, forgiven)
             after += _undelivered(connection, domain, found, policy, now)
-        changed += _write(connection, before, after)
+        changed += _write(connection, before, after, now)
     return changed
 
 
@@ -322,22 +326,35 @@ def _undelivered(
     return kept
 
 
-def _write(connection: Connection, before: Mapping[str, Sequence[sa.Row[Any]]], after: Iterable[Suppression]) -> int:
-    """Bring ``standing`` from what is written to what was judged; what a person wrote or lifted stays."""
+def _write(
+    connection: Connection, before: Mapping[str, Sequence[sa.Row[Any]]], after: Iterable[Suppression], now: datetime
+) -> int:
+    """Bring ``standing`` from what is written to what was judged; what a person wrote or lifted stays.
+
+    Rows are never deleted, but lifted: a service that follows ``seq`` sees the end of a suppression too.
+    """
     old = {(row.subject, row.scope, row.cause): row for rows in before.values() for row in rows}
-    changed = 0
     new = []
+    changes: list[tuple[int, dict[str, Any]]] = []
     for one in after:
         row = old.pop((one.subject, one.scope, one.cause), None)
         values = {name: getattr(one, name) for name in Suppression.__dataclass_fields__}
         if row is None:
             new.append({**values, "origin": "policy"})
         elif row.lifted_at is not None or any(values[name] != getattr(row, name) for name in values):
-            connection.execute(sa.update(standing).where(standing.c.id == row.id).values(**values, lifted_at=None))
-            changed += 1
-    if new:
-        connection.execute(sa.insert(standing), new)
+            changes.append((row.id, {**values, "lifted_at": None, "lifted_by": None}))
     gone = [row.id for row in old.values() if row.origin == "policy" and row.lifted_at is None]
-    if gone:
-        connection.execute(sa.delete(standing).where(standing.c.id.in_(gone)))
-    return changed + len(new) + len(gone)
+    changes += [(one, {"lifted_at": now, "lifted_by": _BY_POLICY}) for one in gone]
+    if new or changes:
+        _write_rows(connection, new, changes)
+    return len(new) + len(changes)
+
+
+def _write_rows(
+    connection: Connection, new: Sequence[Mapping[str, Any]], changes: Sequence[tuple[int, Mapping[str, Any]]]
+) -> None:
+    seq = count(take_seq(connection, len(new) + len(changes)))
+    for one, values in changes:
+        connection.execute(sa.update(standing).where(standing.c.id == one).values(**values, seq=next(seq)))
+    if new:
+        connection.execute(sa.insert(standing), [{**row, "seq": next(seq)} for row in new])

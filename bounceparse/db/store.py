@@ -11,15 +11,15 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from bounceparse.db import queries, recording
+from bounceparse.db import manual, queries, recording
 from bounceparse.db.engine import Database, chunks
 from bounceparse.db.ledger import SentMessage, add_sent, parse_sent
 from bounceparse.db.locks import hold_lock
 from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import require_current
-from bounceparse.db.standings import Standing, mailable, standing_of, subjects_of
-from bounceparse.db.tables import messages, outcomes, standing
+from bounceparse.db.standings import Standing, mailable, standing_of
+from bounceparse.db.tables import messages, outcomes
 from bounceparse.db.types import stored_key
 from bounceparse.errors import ConfigError
 from bounceparse.ingest import ReadMessage, Recorded
@@ -194,40 +194,16 @@ class Store:
         note: str | None = None,
     ) -> None:
         """Suppress an address, or a domain written ``@example.com``, by hand; it stands until lifted or ``until``."""
-        now = self._clock()
-        subject = _subject(address)
-        row = {"subject": subject, "scope": scope, "cause": "manual"}
-        values = {
-            "status": "manual",
-            "reason": reason,
-            "since": now,
-            "until": until,
-            "count": 1,
-            "last_at": now,
-            "origin": "manual",
-            "note": note,
-            "lifted_at": None,
-            "lifted_by": None,
-        }
-        same = [standing.c[name] == value for name, value in row.items()]
         with self._database.write() as connection:
-            if not connection.execute(sa.update(standing).where(*same).values(**values)).rowcount:
-                connection.execute(sa.insert(standing).values(**row, **values))
+            manual.suppress(connection, address, self._clock(), reason=reason, scope=scope, until=until, note=note)
 
     def lift(self, address: str, *, scope: str | None = None, by: str | None = None, note: str | None = None) -> int:
         """Lift the suppressions of an address or ``@domain``; what led to them never counts again.
 
         ``scope`` limits it to one scope, ``by`` and ``note`` say who and why. Returns how many were lifted.
         """
-        now = self._clock()
-        lifted = sa.update(standing).where(standing.c.subject == _subject(address), standing.c.lifted_at.is_(None))
-        if scope is not None:
-            lifted = lifted.where(standing.c.scope == scope)
-        values: dict[str, Any] = {"lifted_at": now, "forgiven_at": now, "lifted_by": by}
-        if note is not None:
-            values["note"] = note
         with self._database.write() as connection:
-            return connection.execute(lifted.values(**values)).rowcount
+            return manual.lift(connection, address, self._clock(), scope=scope, by=by, note=note)
 
     # What is recorded.
 
@@ -297,8 +273,3 @@ def _place(account: str, folder: str, uidvalidity: int) -> tuple[sa.ColumnElemen
 
 def _uids(account: str, folder: str, uidvalidity: int) -> sa.Select[int]:
     return sa.select(messages.c.uid).where(*_place(account, folder, uidvalidity))
-
-
-def _subject(address: str) -> str:
-    """The subject of an address, or of a domain written with a leading ``@``."""
-    return subjects_of(f"x{address}")[1] if address.startswith("@") else stored_key(address)

@@ -25,12 +25,14 @@ METADATA = sa.MetaData(
 )
 PREFIX = "bounceparse_"
 VERSION_TABLE = "bounceparse_alembic_version"
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The revision that this code needs; a test says that it is the newest migration."""
 
 
 UNSETTLED = "trust IN ('unverified', 'forwarded')"
 """Outcomes that a later ledger row may still settle. SQLite uses a partial index only for these very words."""
+KNOWN_STATUS = "status IN ('injected', 'deferred', 'ok', 'softbounce', 'spambounce', 'hardbounce')"
+KNOWN_CATEGORY = "category IN ('marketing', 'transactional')"
 
 
 def _id() -> Any:
@@ -86,6 +88,7 @@ class MessageRow(_Table, table=True):
             "uidvalidity",
             where="marked_at IS NULL AND error IS NULL",
         ),
+        _some("ix_bounceparse_messages_kept", "recorded_at", where="raw IS NOT NULL"),
     )
     id: int | None = _id()
     account: str = _text()
@@ -180,7 +183,8 @@ class OutcomeRow(_Table, table=True):
 class SentRow(_Table, table=True):
     """The ledger: one message to one recipient. Keys are what lookups compare; the spelling received stands beside.
 
-    The delivery status and the two answers of a recipient stand apart: a complaint proves delivery.
+    The delivery status and the two answers of a recipient stand apart: a complaint proves delivery. The ids and their
+    keys are NULL in rows so old that no report is expected any more (``prune``).
     """
 
     __tablename__ = "bounceparse_sent"
@@ -193,8 +197,8 @@ class SentRow(_Table, table=True):
         _some("ix_bounceparse_sent_customer", "customer", where="customer IS NOT NULL"),
     )
     id: int | None = _id()
-    message_id: str = _text()
-    message_key: str = _text()
+    message_id: str | None = _text(null=True)
+    message_key: str | None = _text(null=True)
     recipient: str = _text()
     recipient_key: str = _text()
     domain_key: str = _text()
@@ -215,6 +219,32 @@ class SentRow(_Table, table=True):
     unsubscribed_at: datetime | None = _time()
 
 
+class InboxRow(_Table, table=True):
+    """What services wrote through the view ``bounceparse_v1_sent``: it enters the ledger at the next poll."""
+
+    __tablename__ = "bounceparse_inbox"
+    __table_args__ = (
+        sa.CheckConstraint(KNOWN_STATUS, name="status"),
+        sa.CheckConstraint(KNOWN_CATEGORY, name="category"),
+    )
+    id: int | None = _id()
+    message_id: str = _text()
+    recipient: str = _text()
+    provider_id: str | None = _text(null=True)
+    envelope_id: str | None = _text(null=True)
+    from_address: str | None = _text(null=True)
+    subject: str | None = _text(null=True)
+    stream: str | None = _text(null=True)
+    sender: str | None = _text(null=True)
+    category: str | None = _text(null=True)
+    list_id: str | None = _text(null=True)
+    customer: str | None = _text(null=True)
+    sent_at: datetime | None = _time()
+    status: str = _text()
+    reason: str | None = _text(null=True)
+    status_at: datetime | None = _time()
+
+
 class StreamRow(_Table, table=True):
     """What messages are sent by: ``sender`` is the tenant, ``category`` ``marketing`` or ``transactional``."""
 
@@ -228,12 +258,16 @@ class StandingRow(_Table, table=True):
     """Why an address, or a domain (``@example.com``), is not mailed; one row a subject, scope and cause.
 
     ``scope`` is ``all``, ``from:DOMAIN``, ``marketing:SENDER``, ``sender:SENDER`` or ``list:ID``. A lifted row stays,
-    and what happened up to ``forgiven_at`` never counts again.
+    and what happened up to ``forgiven_at`` never counts again. ``seq`` is renewed when the row changes, as in outcomes.
     """
 
     __tablename__ = "bounceparse_standing"
-    __table_args__ = (sa.UniqueConstraint("subject", "scope", "cause", name="uq_bounceparse_standing_subject"),)
+    __table_args__ = (
+        sa.UniqueConstraint("subject", "scope", "cause", name="uq_bounceparse_standing_subject"),
+        sa.Index("ix_bounceparse_standing_seq", "seq"),
+    )
     id: int | None = _id()
+    seq: int = _number(big=True)
     subject: str = _text()
     scope: str = _text()
     cause: str = _text()
@@ -268,6 +302,7 @@ def _table(model: type[SQLModel]) -> sa.Table:
 messages = _table(MessageRow)
 outcomes = _table(OutcomeRow)
 sent = _table(SentRow)
+inbox = _table(InboxRow)
 streams = _table(StreamRow)
 standing = _table(StandingRow)
 state = _table(StateRow)
