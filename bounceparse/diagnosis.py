@@ -14,7 +14,7 @@ from bounceparse.mime import collapse
 from bounceparse.outcomes import REASONS, Status
 from bounceparse.replies import Reply, read_reply
 from bounceparse.reports import DeliveryReport, RecipientReport
-from bounceparse.rules import Hit, Rule, RuleSet
+from bounceparse.rules import Hit, Rule, RuleSet, find_unmet
 from bounceparse.transcript import find_phase, find_reply_lines, paragraph_of
 
 UNDEFINED = "undefined"
@@ -202,3 +202,114 @@ def _anything(recipient: RecipientReport, report: DeliveryReport, words: str, pa
     if recipient.recipient and recipient.recipient in report.text:
         return "text", recipient.recipient
     return ("text", collapse(report.text[:200])) if report.text else ("delivery-status", recipient.recipient or "")
+
+
+class Candidate(NamedTuple):
+    """A rule that matches something that is said of a recipient.
+
+    Attributes:
+        source: what it matches; the order of evidence is the order of :func:`trace`.
+        rule, part, matched: as in :class:`Diagnosis`.
+        unmet: why it may not decide by this, None where it may.
+    """
+
+    source: str
+    rule: Rule
+    part: str
+    matched: str
+    unmet: str | None = None
+
+
+def trace(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet) -> list[Candidate]:
+    """Every rule that matches anything said of ``recipient``, in the order in which :func:`diagnose` asks.
+
+    For explanations: it looks at everything, where a diagnosis stops at the first answer.
+    """
+    alone = len(report.recipients) == 1
+    words, part = _words_of(recipient, report)
+    reply = read_reply(words) if words else _NO_REPLY
+    host = _host_of(recipient)
+    phase = recipient.phase or find_phase(recipient, report.text, alone)
+    by_status = _trace_status(recipient, rules, reply)
+    told = [one for one in by_status if not reply.text and one.rule.reason not in (UNDEFINED, "expired")]
+    found = _trace_words(rules, reply, part, host, phase)
+    found += _trace_codes(recipient, rules, reply, part, phase)
+    if len(reply.around) > len(reply.words):
+        for hit in rules.all_matches(reply.around):
+            matched = reply.spelled(hit.begin, hit.end, around=True)
+            unmet = find_unmet(hit.rule, None, None, None, None)
+            found.append(Candidate("words around the reply", hit.rule, part, matched, unmet))
+    if recipient.diagnostic:
+        for text in (recipient.text, paragraph_of(recipient, report.text)):
+            found += _trace_text("text near the address", text, rules)
+    found += told
+    if alone:
+        found += _trace_text("the whole text", collapse(report.text[:4096]), rules)
+    if reply.code and (rule := rules.match_code(reply.code, phase=phase)):
+        found.append(Candidate("the reply code", rule, part, str(reply.code)))
+    if phase and reply.text and (rule := rules.match_phase(phase)):
+        found.append(Candidate("the phase", rule, part, reply.text[:200]))
+    found += by_status
+    unique: dict[tuple[str, str, str, str | None], Candidate] = {}
+    for one in found:
+        unique.setdefault((one.rule.id, one.part, one.matched, one.unmet), one)
+    return list(unique.values())
+
+
+def _trace_words(rules: RuleSet, reply: Reply, part: str, host: str | None, phase: Phase | None) -> list[Candidate]:
+    """A provider's text, a provider's code, other text: what the server's words match."""
+    _, provider = rules.match_words(reply.words, code=reply.code, enhanced=reply.enhanced, host=host, phase=phase)
+    found = [
+        Candidate(
+            "the server's words",
+            hit.rule,
+            part,
+            reply.spelled(hit.begin, hit.end),
+            find_unmet(hit.rule, reply.code, reply.enhanced, host, phase),
+        )
+        for hit in rules.all_matches(reply.words)
+    ]
+    rule = rules.match_provider(provider, code=reply.code, enhanced=reply.enhanced, phase=phase) if provider else None
+    if rule:
+        by_code = Candidate(f"a code of {provider}", rule, part, reply.enhanced or str(reply.code))
+        found.insert(sum(one.rule.tier == 0 for one in found), by_code)
+    return found
+
+
+def _trace_codes(
+    recipient: RecipientReport, rules: RuleSet, reply: Reply, part: str, phase: Phase | None
+) -> list[Candidate]:
+    """The exit status of a local delivery agent, the enhanced code in the server's words."""
+    found = []
+    if recipient.diagnostic_type == "x-unix" and recipient.diagnostic and recipient.diagnostic.isdigit():
+        rule = rules.match_exit(int(recipient.diagnostic[:6]))
+        if rule:
+            found.append(Candidate("the exit status", rule, part, recipient.diagnostic))
+    if reply.enhanced and (rule := rules.match_enhanced(reply.enhanced, code=reply.code, phase=phase)):
+        found.append(Candidate("the enhanced code", rule, part, reply.enhanced))
+    return found
+
+
+def _trace_text(source: str, text: str | None, rules: RuleSet) -> list[Candidate]:
+    if not text:
+        return []
+    said = read_reply(text)
+    return [
+        Candidate(
+            source,
+            hit.rule,
+            "text",
+            said.spelled(hit.begin, hit.end),
+            find_unmet(hit.rule, said.code, said.enhanced, None, None),
+        )
+        for hit in rules.all_matches(said.words)
+    ]
+
+
+def _trace_status(recipient: RecipientReport, rules: RuleSet, reply: Reply) -> list[Candidate]:
+    rule = rules.match_enhanced(recipient.status, code=reply.code) if recipient.status else None
+    if rule is None or recipient.status is None:
+        return []
+    trusted = _find_by_status(recipient, rules, reply) is not None
+    unmet = None if trusted else "the reporting system made this code up: it never proves that an address is dead"
+    return [Candidate("the Status field", rule, "delivery-status", recipient.status, unmet)]

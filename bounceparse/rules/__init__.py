@@ -34,7 +34,7 @@ from bounceparse.errors import RuleError
 from bounceparse.replies import Reply, read_reply
 from bounceparse.rules.loading import Rule, RuleFile, read_file
 
-__all__ = ["Hit", "Rule", "RuleSet", "load_rules", "packaged_rules"]
+__all__ = ["Hit", "Rule", "RuleSet", "find_unmet", "load_rules", "packaged_rules"]
 
 
 class Hit(NamedTuple):
@@ -129,7 +129,7 @@ class RuleSet:
                 best, pattern = owner, number
         rule = self.rules[best] if best < len(self.rules) else None
         if provider and (rule is None or rule.tier > 1):
-            by_code = self._find_code(provider, code, enhanced, phase)
+            by_code = self.match_provider(provider, code=code, enhanced=enhanced, phase=phase)
             if by_code:
                 return Hit(by_code), provider
         return (Hit(rule, *_span(filter_, pattern, data)) if rule else None), provider
@@ -150,7 +150,10 @@ class RuleSet:
         """The rule of a local delivery agent's exit status."""
         return self._by_exit.get(number)
 
-    def _find_code(self, provider: str, code: int | None, enhanced: str | None, phase: Phase | None) -> Rule | None:
+    def match_provider(
+        self, provider: str, *, code: int | None = None, enhanced: str | None = None, phase: Phase | None = None
+    ) -> Rule | None:
+        """The rule that ``provider`` has for a code, the enhanced one before the reply code."""
         keys: list[str | int] = [enhanced, enhanced.rpartition(".")[0] + ".*"] if enhanced else []
         if code:
             keys.append(code)
@@ -259,6 +262,23 @@ def _applies(rule: Rule, code: int | None, enhanced: str | None, host: str | Non
     if rule.phase and phase not in rule.phase:
         return False
     return not rule.remote_mta or (host is not None and any(_is_host(host, pattern) for pattern in rule.remote_mta))
+
+
+def find_unmet(rule: Rule, code: int | None, enhanced: str | None, host: str | None, phase: Phase | None) -> str | None:
+    """Which condition beside the text keeps ``rule`` from deciding, in words for a person; None where all hold."""
+    if rule.code and code is not None and code not in rule.code:
+        return f"is for reply code {_any_of(rule.code)}, not {code}"
+    if rule.enhanced and enhanced is not None and enhanced not in rule.enhanced:
+        return f"is for enhanced code {_any_of(rule.enhanced)}, not {enhanced}"
+    if rule.phase and phase not in rule.phase:
+        return f"is for a refusal in {_any_of(rule.phase)}, not in {phase or 'a phase that is not told'}"
+    if _applies(rule, code, enhanced, host, phase):
+        return None
+    return f"is for replies of {_any_of(rule.remote_mta)}, not of {host or 'a host that is not named'}"
+
+
+def _any_of(values: Iterable[object]) -> str:
+    return " or ".join(sorted(map(str, values)))
 
 
 def _is_host(host: str, pattern: str) -> bool:
