@@ -251,12 +251,18 @@ def _of_feedback(report: Report, item: FeedbackReport, rules: RuleSet) -> list[O
     ]
 
 
-def _of_refusal(report: Report, item: DispositionReport, rules: RuleSet) -> Outcome:
-    """A disposition by which a server refused (Sieve reject, RFC 5429): the recipient's own rule where no words say more."""
+def refusal_as_delivery(item: DispositionReport) -> DeliveryReport:
+    """What a refusal told by a disposition says, as a delivery report of its one recipient."""
     recipient = RecipientReport(
         recipient=item.recipient, action=Action.FAILED, text=item.text[:1024] or None, part="text"
     )
-    delivery = DeliveryReport((recipient,), item.original, text=item.text)
+    return DeliveryReport((recipient,), item.original, text=item.text)
+
+
+def _of_refusal(report: Report, item: DispositionReport, rules: RuleSet) -> Outcome:
+    """A disposition by which a server refused (Sieve reject, RFC 5429): the recipient's own rule where no words say more."""
+    delivery = refusal_as_delivery(item)
+    recipient = delivery.recipients[0]
     found = diagnose(recipient, delivery, rules)
     reason = found.reason if found.reason != "undefined" else "recipient-blocks-sender"
     return _outcome(report, delivery, recipient, found, reason, _status(found, reason, recipient, delivery))

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "poll": ("poll", "Read the mailboxes and record what they hold."),
     "replay": ("poll", "Record saved mail: files, folders, mbox, Maildir."),
     "parse": ("parse", "Read mail and print what it reports; no database."),
+    "explain": ("explain", "Say how a mail was read, and why each outcome is what it is."),
     "sent": ("sent", "The ledger of what was sent: import or record."),
     "outcomes": ("outcomes", "Print recorded outcomes, oldest first."),
     "address": ("cards", "What is known of an address, with advice."),
