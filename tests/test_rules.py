@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import re2
 
 from bounceparse.codes import Phase
 from bounceparse.errors import RuleError
 from bounceparse.outcomes import REASONS, Status
 from bounceparse.replies import fold, read_reply
 from bounceparse.rules import RuleSet, load_rules, packaged_rules
+from bounceparse.rules.index import Index
+from bounceparse.rules.literals import required_literals
 
 RULE = """
 [[rule]]
@@ -41,6 +44,45 @@ def reason_of(text: str, *, host: str | None = None, phase: Phase | None = None)
 def test_every_example_reaches_its_own_rule_and_every_alternative_is_needed() -> None:
     """`RuleSet.check` finds nothing wrong with the packaged rules."""
     assert packaged_rules().check() == []
+
+
+def test_the_index_forgets_no_pattern_that_matches() -> None:
+    """Asking the candidates gives what asking every pattern, one by one, would give."""
+    rules = packaged_rules().rules
+    patterns = [pattern for rule in rules for pattern in rule.text]
+    compiled = [re2.compile(pattern) for pattern in patterns]
+    index = Index(patterns)
+    examples = [example for rule in rules for example in rule.examples]
+    for example in examples[::11]:
+        words = read_reply(example).words
+        matching = {number for number, one in enumerate(compiled) if one.search(words.encode())}
+        missed = [patterns[number] for number in matching if not index.candidates(words) >> number & 1]
+        assert not missed, example
+
+
+@pytest.mark.parametrize(
+    ("pattern", "needed"),
+    [
+        (r"\bmail ?box(?: \S+){0,3} full", [{"mail box", "mailbox"}, {" full"}]),
+        (r"(?:no such|unknown) user", [{"no such user", "unknown user"}]),
+        (r"over[ -]quotas*", [{"over quota", "over-quota"}]),
+        (r"ab\.cd|\[ef\]gh|\d{3}", []),
+        (r"(?:x|yes){2}never", [{"never"}]),
+        (r"listed (?:a|.+)", [{"listed "}]),
+        (r"\p{Han}+邮箱[^\]a]?满了", [{"邮箱"}, {"满了"}]),
+        (r"abc[\]x]def", [{"abc]def", "abcxdef"}]),
+        (r"quota(?P<what>s|tion)+ exceeded", [{" exceeded"}, {"quota"}]),
+    ],
+)
+def test_literals_are_those_that_must_occur(pattern: str, needed: list[set[str]]) -> None:
+    """What a pattern needs is read from its syntax, and what tells nothing is passed over."""
+    assert sorted(map(sorted, required_literals(pattern, 2))) == sorted(map(sorted, needed))
+
+
+def test_a_rule_knows_its_line(tmp_path: Path) -> None:
+    """A person finds a rule by its file and line."""
+    rules = {rule.id: rule for rule in load_rules([rule_file(tmp_path, simple() + simple("own/two"))]).rules}
+    assert (rules["own/one"].line, rules["own/two"].line) == (2, 8)
 
 
 def test_the_packaged_rules_are_there() -> None:

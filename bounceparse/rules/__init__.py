@@ -24,7 +24,7 @@ by which its replies are known where no host is told), ``rank`` and ``source``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 from bounceparse.codes import Phase
 from bounceparse.errors import RuleError
 from bounceparse.replies import Reply, read_reply
+from bounceparse.rules.index import Index
 from bounceparse.rules.loading import Rule, RuleFile, read_file
 
 __all__ = ["Hit", "Rule", "RuleSet", "find_unmet", "load_rules", "packaged_rules"]
@@ -52,12 +53,12 @@ class RuleSet:
         """Merge ``files``: a later rule with the id of an earlier one takes its place."""
         rules: dict[str, Rule] = {}
         self._hosts: dict[str, str] = {}
-        self._signatures: list[tuple[str, str]] = []
+        signatures: list[tuple[str, str]] = []
         for file in files:
             rules.update((rule.id, rule) for rule in file.rules)
             if file.provider:
                 self._hosts.update((host, file.provider) for host in file.hosts)
-                self._signatures.extend((pattern, file.provider) for pattern in file.signatures)
+                signatures.extend((pattern, file.provider) for pattern in file.signatures)
         self.rules: tuple[Rule, ...] = tuple(sorted(rules.values(), key=lambda rule: (rule.tier, rule.rank)))
         self._by_code: dict[tuple[str | None, str | int], list[Rule]] = {}
         self._by_exit: dict[int, Rule] = {}
@@ -67,32 +68,45 @@ class RuleSet:
                 for key in keys:
                     self._by_code.setdefault((rule.provider, key), []).append(rule)
                 self._by_exit.update((number, rule) for number in rule.exit)
+        self._patterns: list[tuple[str, Any]] = [(text, rule) for rule in self.rules for text in rule.text]
+        self._texts = len(self._patterns)
+        self._patterns += signatures
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: all but the compiled patterns, which it makes itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_patterns"}
+        """What goes to another process: all but what is built on first use."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_index", "_compiled")}
 
     @cached_property
-    def _patterns(self) -> tuple[Any, list[int]]:
-        """The compiled filter, and for each pattern the index of its rule, or -1 - n for the n-th signature."""
+    def _index(self) -> Index:
+        return Index([pattern for pattern, _ in self._patterns])
+
+    @cached_property
+    def _compiled(self) -> list[Any]:
+        return [None] * len(self._patterns)
+
+    def compile(self) -> None:
+        """Compile all patterns now; raises :class:`RuleError` for one that is not RE2."""
+        for number in range(len(self._patterns)):
+            self._search(number, b"")
+
+    def _search(self, number: int, data: bytes) -> Any:
+        """The match of pattern ``number`` in ``data`` (UTF-8), which is compiled when it is first asked for."""
+        compiled = self._compiled[number]
+        if compiled is None:
+            compiled = self._compiled[number] = self._compile(number)
+        return compiled.search(data)
+
+    def _compile(self, number: int) -> Any:
         import re2
 
         options = re2.Options()
         options.log_errors = False
-        compiled, owners = re2.Filter(), []
-        for index, rule in enumerate(self.rules):
-            for pattern in rule.text:
-                _add(compiled, pattern, options, f"{rule.file}: rule {rule.id}")
-                owners.append(index)
-        for index, (pattern, provider) in enumerate(self._signatures):
-            _add(compiled, pattern, options, f"signature of {provider}")
-            owners.append(-1 - index)
-        compiled.Compile()
-        return compiled, owners
-
-    def compile(self) -> None:
-        """Compile the patterns now; raises :class:`RuleError` for one that is not RE2."""
-        self._patterns  # noqa: B018
+        pattern, owner = self._patterns[number]
+        try:
+            return re2.compile(pattern, options)
+        except re2.error as error:
+            where = f"signature of {owner}" if isinstance(owner, str) else f"{owner.file}: rule {owner.id}"
+            raise RuleError(f"{where}: {pattern!r} is no RE2 pattern: {error}") from error
 
     def provider_of(self, host: str | None) -> str | None:
         """The provider whose mail exchangers ``host`` is one of."""
@@ -116,23 +130,33 @@ class RuleSet:
         ``code``, ``enhanced`` (as written), ``host`` (lower case) and ``phase`` narrow it down where they are known.
         Also answers the provider, by host or else by the signature in the words.
         """
-        filter_, owners = self._patterns
+        candidates = self._index.candidates(words)
         data = words.encode("utf-8", "replace")
-        provider = self.provider_of(host)
-        best = len(self.rules)
-        pattern = 0
-        for number in filter_.Match(data) or ():
-            owner = owners[number]
-            if owner < 0:
-                provider = provider or self._signatures[-1 - owner][1]
-            elif owner < best and _applies(self.rules[owner], code, enhanced, host, phase):
-                best, pattern = owner, number
-        rule = self.rules[best] if best < len(self.rules) else None
-        if provider and (rule is None or rule.tier > 1):
+        provider = self.provider_of(host) or self._signed(candidates >> self._texts, data)
+        hit = None
+        candidates &= (1 << self._texts) - 1
+        while candidates:
+            lowest = candidates & -candidates
+            candidates ^= lowest
+            number = lowest.bit_length() - 1
+            rule = self._patterns[number][1]
+            if _applies(rule, code, enhanced, host, phase) and (found := self._search(number, data)):
+                hit = Hit(rule, *_span(found, data))
+                break
+        if provider and (hit is None or hit.rule.tier > 1):
             by_code = self.match_provider(provider, code=code, enhanced=enhanced, phase=phase)
-            if by_code:
-                return Hit(by_code), provider
-        return (Hit(rule, *_span(filter_, pattern, data)) if rule else None), provider
+            hit = Hit(by_code) if by_code else hit
+        return hit, provider
+
+    def _signed(self, candidates: int, data: bytes) -> str | None:
+        """The provider whose signature stands in the words."""
+        while candidates:
+            lowest = candidates & -candidates
+            candidates ^= lowest
+            number = self._texts + lowest.bit_length() - 1
+            if self._search(number, data):
+                return str(self._patterns[number][1])
+        return None
 
     def match_enhanced(self, enhanced: str, *, code: int | None = None, phase: Phase | None = None) -> Rule | None:
         """The rule of an enhanced code, exact before wildcard."""
@@ -170,13 +194,18 @@ class RuleSet:
 
     def all_matches(self, words: str) -> list[Hit]:
         """Every rule whose text stands in ``words``, in order, conditions aside: what an explanation lists."""
-        filter_, owners = self._patterns
         data = words.encode("utf-8", "replace")
-        hits: dict[int, Hit] = {}
-        for number in filter_.Match(data) or ():
-            if owners[number] >= 0 and owners[number] not in hits:
-                hits[owners[number]] = Hit(self.rules[owners[number]], *_span(filter_, number, data))
-        return [hits[index] for index in sorted(hits)]
+        hits: dict[str, Hit] = {}
+        for number in self._matching(words, data):
+            rule = self._patterns[number][1]
+            if rule.id not in hits:
+                hits[rule.id] = Hit(rule, *_span(self._search(number, data), data))
+        return list(hits.values())
+
+    def _matching(self, words: str, data: bytes) -> Iterator[int]:
+        """The patterns of rules that match, in order."""
+        candidates = self._index.candidates(words)
+        return (n for n in range(self._texts) if candidates >> n & 1 and self._search(n, data))
 
     def decide(
         self, reply: Reply, *, host: str | None = None, phase: Phase | None = None
@@ -223,32 +252,21 @@ class RuleSet:
 
     def _idle_alternatives(self, rule: Rule) -> list[str]:
         words = [read_reply(" ".join(example.split())).words for example in rule.examples]
-        filter_, owners = self._patterns
-        seen = {number for text in words for number in filter_.Match(text) or ()}
-        first = owners.index(self.rules.index(rule))
+        seen = {number for text in words for number in self._matching(text, text.encode())}
         return [
             f"{rule.file}: rule {rule.id}: no example needs {pattern!r}"
-            for number, pattern in enumerate(rule.text, first)
-            if number not in seen
+            for number, (pattern, owner) in enumerate(self._patterns)
+            if owner is rule and number not in seen
         ]
 
 
-def _span(compiled: Any, number: int, data: bytes) -> tuple[int, int]:
-    """Where a pattern of the filter matches, in characters of the text that ``data`` encodes."""
-    begin, end = compiled.re(number).search(data).span()
+def _span(found: Any, data: bytes) -> tuple[int, int]:
+    """Where a match stands, in characters of the text that ``data`` encodes."""
+    begin, end = found.span()
     if data.isascii():
         return begin, end
     before = len(data[:begin].decode("utf-8", "replace"))
     return before, before + len(data[begin:end].decode("utf-8", "replace"))
-
-
-def _add(compiled: Any, pattern: str, options: Any, where: str) -> None:
-    import re2
-
-    try:
-        compiled.Add(pattern, options)
-    except re2.error as error:
-        raise RuleError(f"{where}: {pattern!r} is no RE2 pattern: {error}") from error
 
 
 def _applies(rule: Rule, code: int | None, enhanced: str | None, host: str | None, phase: Phase | None) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,10 @@ _ENHANCED = re.compile(r"[45*]\.\d{1,3}\.(?:\d{1,3}|\*)")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. ``tier`` is its place in the order of evidence: 0 a provider's text, 1 its codes, 2 text, 3 codes."""
+    """One rule. ``tier`` is its place in the order of evidence: 0 a provider's text, 1 its codes, 2 text, 3 codes.
+
+    ``line`` is where it begins in ``file``, 0 where that is not known.
+    """
 
     id: str
     reason: str
@@ -44,6 +49,7 @@ class Rule:
     tier: int
     rank: int
     file: str
+    line: int
     unconditional: bool
 
 
@@ -60,7 +66,8 @@ class RuleFile:
 def read_file(path: Path, rank: int = RANK) -> RuleFile:
     """Read one file; raises :class:`RuleError` for anything in it that cannot be used."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RuleError(f"{path}: cannot be read: {error}") from error
     unknown = table.keys() - _FILE_KEYS
@@ -72,14 +79,20 @@ def read_file(path: Path, rank: int = RANK) -> RuleFile:
         raise RuleError(f"{where}: rules are written as [[rule]]")
     provider = table.get("provider")
     return RuleFile(
-        rules=tuple(_read_rule(where, row, table, rank) for row in rows),
+        rules=tuple(_read_rule(where, row, table, rank, line) for row, line in zip(rows, _lines(text), strict=False)),
         provider=provider,
         hosts=tuple(host.lower() for host in _strings(where, table, "hosts")),
         signatures=tuple(_pattern(where, text) for text in _strings(where, table, "signature")),
     )
 
 
-def _read_rule(where: str, row: dict[str, Any], table: dict[str, Any], rank: int) -> Rule:
+def _lines(text: str) -> Iterator[int]:
+    """The lines on which rules begin; 0 for what is written in another way."""
+    yield from (number for number, line in enumerate(text.split("\n"), 1) if line.startswith("[[rule]]"))
+    yield from repeat(0)
+
+
+def _read_rule(where: str, row: dict[str, Any], table: dict[str, Any], rank: int, line: int) -> Rule:
     if not isinstance(row.get("id"), str) or not row["id"]:
         raise RuleError(f"{where}: a rule without id")
     where = f"{where}: rule {row['id']}"
@@ -104,6 +117,7 @@ def _read_rule(where: str, row: dict[str, Any], table: dict[str, Any], rank: int
         tier=(0 if text else 1) if table.get("provider") else (2 if text else 3),
         rank=table.get("rank", rank),
         file=where.partition(": rule ")[0],
+        line=line,
         unconditional=not any(row.get(key) for key in conditions),
     )
     if not rule.examples:

@@ -1,0 +1,156 @@
+"""A pattern in -> the literals that a text must hold before the pattern can match it.
+
+Reads the part of RE2's syntax that rules use. What it cannot make use of (wildcards, large classes, repetitions) tells
+nothing and is passed over, so that an answer is always a necessary condition, never more.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+Clause = frozenset[str]
+"""Literals of which one must occur."""
+
+_WORDS = 20  # strings that a piece of a pattern may stand for before it is cut
+_CLASS = 4  # characters of a class that is spelled out
+_SHORT, _LONG = 3, 12  # bytes: a shorter literal occurs everywhere, more of a longer one tells little
+_RARER = tuple(4 ** (_LONG - length) for length in range(_LONG + 1))
+_PLAIN = r"[^\\\[\](){}|*+?.^$]"
+_RUN = re.compile(rf"(?:{_PLAIN}(?![*+?{{]))+")
+_CHOICE = re.compile(rf"\((?:\?:)?({_PLAIN}*(?:\|{_PLAIN}*)*)\)")
+_QUANTIFIER = re.compile(r"[*+?]\??|\{(\d+)(?:,\d*)?\}\??")
+_ASSERTION = re.compile(r"\\[bBAz]|[\^$]")
+_PROPERTY = re.compile(r"\\[pP](?:\{\w+\}|\w)")
+_GROUP = re.compile(r"\((?:\?(?:P?<\w+>|[a-z]*:))?")
+
+
+class _Part(NamedTuple):
+    """What a piece of a pattern can match: ``words`` are all its strings (None: unknown), ``clauses`` what they need."""
+
+    words: frozenset[str] | None
+    clauses: tuple[Clause, ...] = ()
+
+
+_EMPTY = _Part(frozenset(("",)))
+_ANYTHING = _Part(None)
+
+
+def required_literals(pattern: str, most: int) -> tuple[Clause, ...]:
+    """Up to ``most`` clauses that hold for every text that ``pattern`` matches, the rarest first; () for none."""
+    part, _ = _alternatives(pattern, 0)
+    rarest = sorted(_closed(part), key=_commonness)[:most]
+    return tuple(frozenset(word[:_LONG] for word in clause) for clause in rarest)
+
+
+def _alternatives(pattern: str, at: int) -> tuple[_Part, int]:
+    """The part from ``at`` to the closing parenthesis or the end, and where that is."""
+    branch, at = _sequence(pattern, at)
+    branches = [branch]
+    while pattern[at : at + 1] == "|":
+        branch, at = _sequence(pattern, at + 1)
+        branches.append(branch)
+    if len(branches) == 1:
+        return branch, at
+    words: set[str] = set()
+    for branch in branches:
+        if branch.words is None:
+            break
+        words |= branch.words
+    else:
+        return _Part(frozenset(words)), at
+    best = [min(_closed(branch), key=_commonness, default=Clause()) for branch in branches]
+    return (_Part(None, (Clause().union(*best),)) if all(best) else _ANYTHING), at
+
+
+def _sequence(pattern: str, at: int) -> tuple[_Part, int]:
+    """The concatenation from ``at`` to ``|``, ``)`` or the end, and where that is."""
+    run, whole = _EMPTY, True
+    clauses: list[Clause] = []
+    while at < len(pattern) and pattern[at] not in "|)":
+        part, at = _item(pattern, at)
+        clauses += part.clauses
+        joined = _product(run.words, part.words)
+        if joined is None:
+            clauses += _closed(run)
+            whole = False
+            run = _EMPTY if part.words is None else part
+        else:
+            run = _Part(joined)
+    if whole:
+        return run, at
+    return _Part(None, (*clauses, *_closed(run))), at
+
+
+def _product(left: frozenset[str] | None, right: frozenset[str] | None) -> frozenset[str] | None:
+    if left is None or right is None or len(left) * len(right) > _WORDS:
+        return None
+    return frozenset([a + b for a in left for b in right])
+
+
+def _item(pattern: str, at: int) -> tuple[_Part, int]:
+    """A run of plain characters, or one class, group or assertion with its quantifier; and what follows it."""
+    plain = _RUN.match(pattern, at)
+    if plain:
+        return _Part(frozenset((plain[0],))), plain.end()
+    choice = _CHOICE.match(pattern, at)
+    if choice:
+        return _repeated(pattern, choice.end(), _Part(frozenset(choice[1].split("|"))))
+    known = _ASSERTION.match(pattern, at)
+    if known:
+        return _EMPTY, known.end()
+    known = _PROPERTY.match(pattern, at)
+    if known:
+        return _repeated(pattern, known.end(), _ANYTHING)
+    char = pattern[at]
+    if char == "(":
+        opening = _GROUP.match(pattern, at)
+        part, at = _alternatives(pattern, opening.end() if opening else at + 1)
+    elif char == "[":
+        part, at = _class(pattern, at)
+    elif char == "\\":
+        escaped, at = pattern[at + 1 : at + 2], at + 1
+        part = _ANYTHING if escaped.isalnum() else _Part(frozenset((escaped,)))
+    else:
+        part = _ANYTHING if char == "." else _Part(frozenset((char,)))
+    return _repeated(pattern, at + 1, part)
+
+
+def _repeated(pattern: str, at: int, part: _Part) -> tuple[_Part, int]:
+    """``part`` with the quantifier that follows it, if one does."""
+    quantifier = _QUANTIFIER.match(pattern, at)
+    if not quantifier:
+        return part, at
+    if quantifier[0][0] == "?":
+        part = _ANYTHING if part.words is None else _Part(part.words | {""})
+    elif quantifier[0][0] == "+" or int(quantifier[1] or 0):
+        part = _Part(None, _closed(part))
+    else:
+        part = _ANYTHING
+    return part, quantifier.end()
+
+
+def _class(pattern: str, at: int) -> tuple[_Part, int]:
+    """A bracketed class and where it ends; one of few plain characters is spelled out."""
+    end = pattern.index("]", at + 2)
+    while pattern[end - 1] == "\\" and pattern[end - 2] != "\\":
+        end = pattern.index("]", end + 1)
+    inner = re.sub(r"\\([^\w])", r"\1", pattern[at + 1 : end])
+    plain = len(inner) <= _CLASS and inner[0] != "^" and "\\" not in inner and "-" not in inner[1:-1]
+    return (_Part(frozenset(inner)) if plain else _ANYTHING), end
+
+
+def _closed(part: _Part) -> tuple[Clause, ...]:
+    """The clauses of a part that nothing more is joined to."""
+    if part.words is None or any(_weight(word) < _SHORT for word in part.words):
+        return part.clauses
+    return (*part.clauses, part.words)
+
+
+def _weight(word: str) -> int:
+    return len(word) if word.isascii() else len(word.encode())
+
+
+def _commonness(clause: Clause) -> int:
+    """An estimate of how many texts satisfy the clause, in units that have no meaning."""
+    return sum([_RARER[min(_weight(word), _LONG)] for word in clause])
