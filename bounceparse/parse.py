@@ -16,7 +16,7 @@ from bounceparse.formats.dsn import read_delivery_reports
 from bounceparse.formats.mdn import read_disposition
 from bounceparse.formats.notices import read_notice
 from bounceparse.formats.sns import read_sns
-from bounceparse.formats.unsubscribe import read_unsubscribe
+from bounceparse.formats.unsubscribe import find_hint, read_unsubscribe
 from bounceparse.formats.xarf import read_xarf
 from bounceparse.mime import Limits, Mail, field_pattern
 from bounceparse.reports import KIND_OF_ITEM, Item, Kind, Report
@@ -54,6 +54,7 @@ def read_report(mail: Mail) -> Report:
         message_id=clean_message_id(fields.get("message-id")),
         addressed_to=_addressed_to(mail, fields),
         authentication_results=tuple(mail.get_all(_AUTHENTICATED, 10)) if mail.has(_AUTHENTICATED) else (),
+        hint=None if items else find_hint(mail),
     )
 
 

@@ -241,7 +241,7 @@ class Report:
         from_address, subject, date, message_id: of the report itself.
         addressed_to: addresses that its header says it was delivered to: by header name in lower case, in order.
         authentication_results: the fields of that name (RFC 8601), topmost first; only our own server's prove anything.
-        hint: why a person should look though nothing was concluded; the words are in ``hint_text``.
+        hint: words of a mail that reports nothing but speaks about unsubscribing: a person should look at it.
     """
 
     kind: Kind
@@ -255,4 +255,3 @@ class Report:
     addressed_to: tuple[tuple[str, str], ...] = ()
     authentication_results: tuple[str, ...] = ()
     hint: str | None = None
-    hint_text: str | None = None

@@ -1,88 +1,69 @@
 """Mail -> :class:`UnsubscribeRequest`: requests to be taken off a list (RFC 2369 mailto; what clients' buttons send).
 
-Declines anything that is not plainly a request: words count only when they are all that the subject (or, under an empty
-subject or in a reply, the text above the quotation) says. Whether a request acts is decided by policy, not here.
+Declines anything that is not plainly a request: words count only when they are all that the subject, or the text above the
+quotation, says. What speaks about unsubscribing without being a request is told by :func:`find_hint`, for a person to
+look at. Whether a request acts is decided by policy, not here.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from bounceparse.addresses import clean_address
+from bounceparse.formats.request_words import fold, is_negated, is_request, talks_of_requests
 from bounceparse.mime import Mail, collapse
 from bounceparse.reports import UnsubscribeRequest
 from bounceparse.returned import read_original
 
-# One word or short phrase a language and meaning; compared without diacritics.
-_PHRASES = """
-unsubscribe|unsubscribe me|please unsubscribe|please unsubscribe me|unsubscribe please|unsubscribe request|unsub|optout
-opt out|opt-out|remove|remove me|please remove me|please remove|take me off|take me off your list|signoff|sign off|stop
-cancel subscription|cancel my subscription|no more emails|remove me from your list|remove me from this list|list-unsubscribe
-unsubscribe from list|unsubscribe from this list|unsubscribe from this mailing list|please take me off your list
-please remove me from your list|please remove me from this list|delete my address|remove my address|unsubscribe all|leave
-wypisz|wypisz mnie|wypisuje sie|wypisanie|prosze o wypisanie|prosze mnie wypisac|rezygnuje|rezygnacja|usun|usun mnie
-rezygnuje z subskrypcji|rezygnacja z subskrypcji|rezygnuje z newslettera|rezygnacja z newslettera|usuniecie
-prosze o usuniecie|prosze o usuniecie z listy|prosze usunac|nie chce otrzymywac|anuluj subskrypcje|wypisz mnie z listy
-prosze usunac moj adres|prosze mnie usunac|nie chce otrzymywac wiadomosci|nie chce otrzymywac newslettera
-abmelden|abmeldung|austragen|abbestellen|kundigen|newsletter abbestellen|newsletter abmelden|bitte loschen|stopp
-bitte abmelden|keine weiteren e-mails|keine weiteren mails|bitte austragen|aus dem verteiler nehmen|abbestellung
-desabonner|desabonnement|se desabonner|desinscription|desinscrire|desinscrivez-moi|desabonnez-moi|resilier
-me desabonner|me desinscrire|me retirer|ne plus recevoir|je ne veux plus recevoir
-baja|dar de baja|darme de baja|darse de baja|solicito la baja|cancelar suscripcion|cancelar la suscripcion|desuscribir
-desuscribirme|desuscribirse|no deseo recibir|no quiero recibir|eliminar
-baixa|donar-me de baixa|donar de baixa
-cancelar inscricao|cancelar assinatura|descadastrar|remover|sair da lista|nao quero receber|anular subscricao
-cancelar subscricao|remover da lista|descadastro
-cancellami|cancellazione|cancellarmi|disiscrivere|disiscrizione|disiscrivimi|annulla iscrizione|rimuovi|rimuovimi
-non desidero ricevere|disdetta|cancella iscrizione|cancellatemi
-afmelden|uitschrijven|afmelding|opzeggen|verwijder mij|geen e-mails meer|uitschrijving|nieuwsbrief afmelden
-avregistrera|avsluta prenumeration|avanmal|avanmalan|avregistrera mig|avprenumerera
-afmeld|frameld|afmeld mig|afmeld nyhedsbrev|avmeld|meld meg av|avmeld meg|avslutt abonnement
-peruuta tilaus|poista|lopeta|peruuta|poista minut
-odhlasit|odhlasit odber|odhlaseni|zrusit odber|vyradit|odhlasit se|odhlasit z odberu|odhlasenie|zrusit odber
-leiratkozas|leiratkozom|leiratkozni|kerem toroljenek
-dezabonare|dezabonati-ma|dezaboneaza-ma|dezabonează-ma
-отписаться|отписка|отпишите|отпишите меня|отказ от рассылки|отказ от подписки|удалить|больше не пишите|отписаться от рассылки
-відписатися|відписка|відпишіть|відпишіть мене|відписатися від розсилки
-abonelikten cik|uyelikten cik|iptal|listeden cikar|listeden cik|abonelikten cikar
-διαγραφη|καταργηση εγγραφης|απεγγραφη
-отписване|отпишете ме|откажи абонамент
-配信停止|登録解除|購読解除|退会|解除|停止|配信停止希望|配信解除|メルマガ解除
-退订|取消订阅|退訂|取消訂閱|取消訂閲
-수신거부|구독취소|구독해지|해지|구독 취소|수신 거부
-إلغاء الاشتراك|הסרה|הסר|הסירו אותי
-"""
 _PREFIX = re.compile(
-    r"^(?:(?:re|fw|fwd|odp|pd|aw|wg|tr|rv|sv|vs|antw|r|i|res|enc|ynt|回复|转发)\s*(?:\[\d+\])?\s*[:：]\s*|\[[^\]]{1,40}\]\s*)+",
+    r"^(?:(?:re|fw|fwd|odp|pd|aw|wg|tr|rv|sv|vs|vb|antw|doorst|r|i|rif|res|enc|ynt|ilt|ha|vl|na|απ|πρθ|отв|回复|回覆|答复|转发|轉寄|返信|転送|회신|전달)\s*(?:\[\d+\]|\(\d+\))?\s*[:：]\s*"
+    r"|\[[^\]]{1,40}\]\s*|\*{2,5}[\w ]{1,20}\*{2,5}\s*|(?:external|ext)\s*:\s*)+",
     re.IGNORECASE,
 )
 _TOKEN_SUBJECT = re.compile(
-    r"^(?:unsubscribe|unsub|optout|opt-out|leave|remove)[\s:_=\-]+([a-z0-9][\w.+=/\-]{9,})$", re.IGNORECASE
+    r"^(?:unsubscribe|unsub|optout|opt-out|leave|remove|wypisz)[\s:_=\-]+([a-z0-9][\w.+=/\-]{9,})$", re.IGNORECASE
+)
+_SHORT_TOKEN = re.compile(r"^(?:unsubscribe|unsub|optout|opt-out|leave|remove|wypisz)[:_=\-]\s*\S+$", re.IGNORECASE)
+# A line that holds nothing but a token, as the body of a mailto link does; a client may quote it.
+_TOKEN_LINE = re.compile(
+    r"^[>\s]*(?:[\w -]{0,30}[:=\s]\s*)?([a-z2-7]{29})\s*$", re.IGNORECASE | re.ASCII | re.MULTILINE
 )
 _ADDRESS = re.compile(
     r"(?:^|[+._\-])(?:unsub|unsubscribe|list-unsubscribe|optout|opt-out|leave|remove|wypisz|signoff)(?:[+._\-=]|$)",
     re.IGNORECASE,
 )
-_QUOTE = re.compile(
-    r"^(?:>|-{3,}\s*\S|_{5,}|on .{5,200} wrote:|dnia .{5,200} (?:napisa|pisze)|am .{5,200} schrieb|le .{5,200} a écrit"
-    r"|el .{5,200} escribió|il .{5,200} ha scritto|op .{5,200} schreef|em .{5,200} escreveu|from:|von:|od:|de :|-- $)",
+# Mailman, Majordomo, Sympa, LISTSERV, ezmlm, mlmmj: the program's address, and what people write to it.
+_MANAGER = re.compile(r"(?:majordomo|sympa|listserv|listproc|mailman|lists?|.{1,60}-request)", re.IGNORECASE)
+_COMMAND = re.compile(
+    r"(?:unsubscribe|unsub|signoff|sign off|sig|leave|quit|remove|off)(?:\s+[\w.+*-]{1,60}){0,2}(?:\s+(?:address=)?\S{1,64}@\S{1,255})?",
     re.IGNORECASE,
 )
+_QUOTE = re.compile(
+    r"^(?:>|-{3,}\s*\S|_{5,}|-- ?$|on .{5,200} wrote:|(?:w dniu|dnia) .{5,200} (?:napisa|pisze)|am .{5,200} schrieb|le .{5,200} a écrit"
+    r"|el .{5,200} escri|il .{5,200} ha scritto|op .{5,200} schreef|em .{5,200} escreve|den .{5,200} skrev|dne .{5,200} napsal"
+    r"|(?:from|von|od|de|da|van|från|fra|lähettäjä|от|від|kimden|από|feladó|差出人|发件人|寄件者|보낸 사람)\s?: ?\S)",
+    re.IGNORECASE,
+)
+_QUOTE_BEGINS = re.compile(r"^(?:on|w dniu|dnia|am|le|el|il|op|em|den|dne) .{5,200}$", re.IGNORECASE)
+_QUOTE_ENDS = re.compile(r"(?:wrote|pisze|napisał(?:a|\(a\))?|schrieb.{0,80}|a écrit|escribió|ha scritto|schreef.{0,80}|escreveu|skrev.{0,80}|napsal.{0,3}) ?:$", re.IGNORECASE)  # fmt: skip
+_SENT_FROM = re.compile(
+    r"^(?:sent (?:from|with) (?:my|mail|proton|outlook)|get outlook for|wysłan[eo] z|von meinem .{1,40} gesendet|gesendet (?:von|mit)|envoyé (?:de|depuis)"
+    r"|enviado (?:desde|do|de)|inviato da|verzonden (?:vanaf|met)|skickat från|sendt fra|lähetetty|odesláno z|odoslané z|отправлено|надіслано)",
+    re.IGNORECASE,
+)
+_GREETING = re.compile(
+    r"^(?:hi|hello|hey|dear|good (?:morning|day|afternoon)|to whom|sirs?|witam|dzien dobry|czesc|szanown\w+|hallo|guten tag|sehr geehrte|liebe[sr]?|bonjour|madame|monsieur|hola|buenos|buenas|estimad\w+"
+    r"|ola|bom dia|boa tarde|prezad\w+|ciao|buongiorno|salve|gentile|spett\w*|beste|geachte|goedendag|hej|hei|god dag|dobry den|ahoj|vazen\w+|jo napot|tisztelt|udvozl\w+|buna|stimat\w+|здравствуйте|добрый день|уважаем\w+|добрий день|шановн\w+|здравейте|merhaba|sayin|γεια|καλημερα|bon dia)\b.{0,60}$"
+)
+_CLOSING = re.compile(
+    r"^(?:(?:many |best |kind |warm |with )*(?:thanks|thank you|regards|wishes|cheers|sincerely|yours)|z (?:powazaniem|gory|wyrazami)|pozdraw\w+|dziekuj\w+|mit freundlich\w+|viele gru\w+|(?:beste |liebe |freundliche )?gru\w+|vielen dank|danke|mfg|lg|merci|cordialement|bien a vous|salutations|gracias|saludos|un saludo|atentamente"
+    r"|obrigad\w+|atenciosamente|cumprimentos|grazie|(?:cordiali|distinti) saluti|saluti|met vriendelijke|groet\w*|bedankt|dank|tack|(?:med )?(?:vanlig|venlig|vennlig)\w* hils\w*|mvh|hilsen|takk?|terveisin|kiitos|s pozdravem|dekuj\w*|dakujem|koszon\w+|udvozlettel|multumesc|cu stima|спасибо|с уважением|дякую|з повагою|благодаря|поздрави|tesekkur\w*|saygilar\w*|ευχαριστω|gracies)\b.{0,60}$"
+)
+_SENTENCE = re.compile(r"[.!?\n。！？;]+")
 _GMAIL_LINE = "this message was automatically generated by gmail"
-_STRIP = str.maketrans("", "", "\u200b\u200c\u200d\u2060\ufeff\u00ad")
-
-
-def _fold(text: str) -> str:
-    """Case, compatibility forms, diacritics, invisible characters and outer punctuation taken away."""
-    text = unicodedata.normalize(
-        "NFKD", text.translate(_STRIP).casefold().replace("ł", "l").replace("ı", "i").replace("ø", "o")
-    )
-    text = "".join(c for c in text if not unicodedata.combining(c))
-    return collapse(unicodedata.normalize("NFC", text)).strip(" .,!?;:'\"()<>*_-–—。！")
-
-
-_WORDS = frozenset(_fold(phrase) for line in _PHRASES.strip().split("\n") for phrase in line.split("|"))
+_TEXT_CAP = 16_384
+_LARGE = 200_000
+_NAME = 4  # words of a line that may be a name, an address or a phone number under a request
 
 
 def read_unsubscribe(mail: Mail) -> UnsubscribeRequest | None:
@@ -98,44 +79,127 @@ def read_unsubscribe(mail: Mail) -> UnsubscribeRequest | None:
         part=part,
         marker=marker,
         original=read_original(None, mail),
+        tokens=_tokens(mail),
     )
+
+
+def find_hint(mail: Mail) -> str | None:
+    """The words of a person's mail that speak about unsubscribing without being a plain request; None for all else."""
+    if _is_bulk(mail) or _is_automatic(mail) or mail.end - mail.body_at > _LARGE:
+        return None
+    text = mail.readable[:4096]
+    spoken = "\n".join(_spoken_lines(text))
+    if "http://" in spoken or "https://" in spoken:
+        return None  # an advertisement's own link
+    return talks_of_requests(_subject(mail)) or talks_of_requests(spoken[:600])
 
 
 def _find(mail: Mail) -> tuple[str, str, str] | None:
     """(marker, part, matched words) of what makes the mail a request."""
     if mail.has("x-apple-unsubscribe"):
         return "apple", "headers", mail.line("x-apple-unsubscribe") or ""
-    subject = _PREFIX.sub("", (mail.get("subject") or "")[:300]).strip()
-    to = clean_address(mail.get("to")) or ""
-    asked = bool(_ADDRESS.search(to.rpartition("@")[0]))
-    if _TOKEN_SUBJECT.match(subject):
+    subject = _subject(mail)
+    address = clean_address(mail.get("to")) or ""
+    to = address.rpartition("@")[0]
+    asked = bool(_ADDRESS.search(to))
+    if _TOKEN_SUBJECT.match(subject) or (asked and _SHORT_TOKEN.match(subject)):
         return "token", "subject", subject
-    if _fold(subject) in _WORDS:
-        return "subject", "subject", subject
-    if subject and not asked and not mail.has("in-reply-to"):
+    managed = bool(_MANAGER.fullmatch(to))
+    spoken = is_request(subject)
+    if not (spoken or asked or managed or not subject or mail.has("in-reply-to")):
         return None
-    if mail.end - mail.body_at > 200_000:
+    if _is_automatic(mail) or _is_bulk(mail) or mail.end - mail.body_at > _LARGE:
         return None
-    text = mail.readable[:16_384]
-    at = text.lower().find(_GMAIL_LINE)
-    if asked and at >= 0:
-        return "gmail", "text", text[at : at + len(_GMAIL_LINE)]
-    first = _first_words(text)
-    if first and _fold(first) in _WORDS:
-        return "text", "text", first
-    if asked and not mail.has("auto-submitted"):
-        return ("subject", "subject", subject) if subject else ("address", "headers", to)
+    text = mail.readable[:_TEXT_CAP]
+    if managed and (command := _command(subject, text)):
+        return command
+    lines = _spoken_lines(text)
+    if is_negated((subject, "\n".join(lines))):
+        return None
+    if spoken:
+        return ("subject", "subject", subject) if len("".join(lines)) < 400 else None
+    return _in_text(text, lines) or (_by_address(address, subject, text, lines) if asked else None)
+
+
+def _subject(mail: Mail) -> str:
+    """The subject without what replies, forwards and gateways put before it."""
+    return _PREFIX.sub("", (mail.get("subject") or "")[:300]).strip()
+
+
+def _is_automatic(mail: Mail) -> bool:
+    return mail.has("auto-submitted") and (mail.get("auto-submitted") or "").lower().strip() not in ("no", "")
+
+
+def _is_bulk(mail: Mail) -> bool:
+    """Whether it is list mail or a newsletter itself: its words are addressed to its readers."""
+    return (
+        mail.has("list-unsubscribe")
+        or mail.has("list-id")
+        or (mail.get("precedence") or "").lower() in ("bulk", "list", "junk")
+    )
+
+
+def _command(subject: str, text: str) -> tuple[str, str, str] | None:
+    """What was told to a list manager: the subject, else the first line of the text."""
+    if _COMMAND.fullmatch(subject):
+        return "command", "subject", subject
+    first = next((collapse(line) for line in text.split("\n")[:20] if line.strip()), "")
+    return ("command", "text", first) if _COMMAND.fullmatch(first) else None
+
+
+def _in_text(text: str, lines: list[str]) -> tuple[str, str, str] | None:
+    """A request in the text above the quotation that says nothing else, or a token on a line of its own."""
+    sentences = [sentence for line in lines for one in _SENTENCE.split(line) if (sentence := collapse(one))]
+    said = [one for one in sentences if not _is_frame(fold(one))]
+    if said and len(said) <= 4 and is_request(said[0]):
+        rest = said[1:]
+        if all(is_request(one) or len(one.split()) <= _NAME for one in rest):
+            return "text", "text", said[0]
+    found = _TOKEN_LINE.search(text)
+    if found and (len(said) <= 1 or fold(found[0]).startswith(("unsubscribe", "wypisz", "token"))):
+        return "token", "text", collapse(found[0])
     return None
 
 
-def _first_words(text: str) -> str | None:
-    """The only short line above quotation and signature; None where a person wrote more than that."""
-    lines = []
-    for line in text.split("\n")[:60]:
-        if _QUOTE.match(line.strip() if line != "-- " else line):
+def _by_address(address: str, subject: str, text: str, lines: list[str]) -> tuple[str, str, str] | None:
+    """A mail to an address that is made for requests: by the button's own words, a token, or without any words."""
+    at = text.lower().find(_GMAIL_LINE)
+    if at >= 0:
+        return "gmail", "text", text[at : at + len(_GMAIL_LINE)]
+    to = address.rpartition("@")[0]
+    detail = max(
+        re.split(r"[+=]", to, maxsplit=1)[1:] or re.findall(r"-([a-z0-9]*\d[a-z0-9]*)$", to.lower()), default=""
+    )
+    wordless = not subject and len(lines) <= 1
+    if len(detail) >= 4 or wordless:
+        return ("subject", "subject", subject) if subject else ("address", "headers", address)
+    return None
+
+
+def _is_frame(folded: str) -> bool:
+    """Whether a sentence is a greeting or a closing."""
+    return not folded or bool(_GREETING.match(folded) or _CLOSING.match(folded))
+
+
+def _spoken_lines(text: str) -> list[str]:
+    """The lines above quotation and signature, collapsed, empty ones left out."""
+    lines: list[str] = []
+    raw = text.split("\n")[:80]
+    for place, line in enumerate(raw):
+        bare = line.strip() if line != "-- " else line
+        if _QUOTE.match(bare) or _SENT_FROM.match(bare):
             break
-        if line.strip():
-            lines.append(collapse(line))
-        if len(lines) > 3:
-            return None
-    return lines[0] if lines and (len(lines) == 1 or _fold(lines[0]) in _WORDS) else None
+        following = raw[place + 1].strip() if place + 1 < len(raw) else ""
+        if _QUOTE_BEGINS.match(bare) and (_QUOTE_ENDS.search(bare) or _QUOTE_ENDS.search(following)):
+            break
+        if bare:
+            lines.append(collapse(bare))
+    return lines
+
+
+def _tokens(mail: Mail) -> tuple[str, ...]:
+    """What is spelled like a signed token in the text, on lines that hold nothing else."""
+    if mail.end - mail.body_at > _LARGE:
+        return ()
+    found = (token.lower() for token in _TOKEN_LINE.findall(mail.readable[:_TEXT_CAP])[:20])
+    return tuple(dict.fromkeys(found))
