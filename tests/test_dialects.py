@@ -407,7 +407,7 @@ CASES: list[tuple[str, str, dict[str, str], str, list[tuple[str | None, Action]]
         "temporarily over quota",
     ),
     (
-        "generic",
+        "groupwise",
         "GroupWise",
         {"subject": "Message status - undeliverable", "sender": "Postmaster <postmaster@example.org>"},
         "The message that you sent was undeliverable to the following:\n\tjan@example.org (user not found)\n",

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, Phase
 from bounceparse.dialects.prose import ADDRESS, Prose, Wording, failed_recipients, lines_of, original_message
 from bounceparse.mime import collapse
-from bounceparse.reports import DeliveryReport, RecipientReport
+from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
 
 _WORDS_CAP = 4096
 
@@ -111,7 +111,8 @@ class Layout:
     Attributes:
         name: of the dialect.
         hints: one of these stands in the lower-cased text.
-        recipient: a line that names a recipient; groups ``a`` the address, ``w`` words on that line.
+        recipient: a line that names a recipient; groups ``a`` the address, ``w`` words on that line, ``o`` the address that
+            the sender wrote to.
         start: where the recipients begin; without a match the layout declines. Empty: at the top.
         stop: a line that ends them.
         reason: a line below which words for all recipients stand; group ``w`` the words on that line.
@@ -240,7 +241,9 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
                 known.words = list(pending)
                 frame.clear()
             into = known.words
-            if words := named.groupdict().get("w"):
+            groups = named.groupdict()
+            known.written_as = clean_address(groups.get("o")) or known.written_as
+            if words := groups.get("w"):
                 into.append(words)
             continue
         if current is not None and (written := _WRITTEN_AS.match(line)):
@@ -253,11 +256,20 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
 def build(prose: Prose, entries: Iterable[Entry], frame: str) -> DeliveryReport:
     """The report of ``entries``; ``frame`` is the text around them, which tells failure from delay."""
     delayed = prose.is_delayed(frame) and not _GAVE_UP.search(frame)
+    original = original_message(prose)
+    recipients = [_recipient(entry, delayed) for entry in entries]
     return DeliveryReport(
-        recipients=tuple(_recipient(entry, delayed) for entry in entries),
-        original=original_message(prose),
-        text=prose.said,
+        recipients=tuple(_in_full(recipient, original) for recipient in recipients), original=original, text=prose.said
     )
+
+
+def _in_full(recipient: RecipientReport, original: OriginalMessage) -> RecipientReport:
+    """``recipient``, where only its local part is named (GroupWise, AOL), with the address that the message was sent to."""
+    bare = recipient.recipient
+    if bare is None or "@" in bare:
+        return recipient
+    sent_to = [a for a in original.to_addresses if a.rpartition("@")[0].lower() == bare.lower()]
+    return replace(recipient, recipient=sent_to[0]) if len(sent_to) == 1 else recipient
 
 
 def _recipient(entry: Entry, delayed: bool) -> RecipientReport:

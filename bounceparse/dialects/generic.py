@@ -10,19 +10,24 @@ import re
 from collections.abc import Sequence
 
 from bounceparse.addresses import clean_address
+from bounceparse.codes import Action
 from bounceparse.dialects.engine import Entry, build
 from bounceparse.dialects.forwarded import is_forward
-from bounceparse.dialects.prose import ADDRESS, Prose, Wording, original_message
+from bounceparse.dialects.prose import ADDRESS, Prose, Wording, header_recipients, is_delay, original_message
 from bounceparse.formats.dsn import STATUS_TYPES
 from bounceparse.reports import DeliveryReport
 
 DAEMON = re.compile(
     r"mailer-?daemon|post_?master|mail[ ._-]?deliver|delivery[ ._-]?(?:sub)?system|delivery service|mdaemon|maildaemon|mail[ ._-]?(?:system|service|admin)"
-    r"|system administrator|mailserver|smtp[ ._-]?(?:gateway|server)|\bndr\b|^ndr@|bounce|non-?deliver|antivirus|interscan|content-filter|list admin|-admin@",
+    r"|system administrator|mailserver|\bmta@|smtp[ ._-]?(?:gateway|server)|\bndr\b|^ndr@|bounce|non-?deliver|microsoftexchange[0-9a-f]{16}|antivirus|interscan|content-filter|list admin|-admin@",
     re.IGNORECASE,
 )
+_SYSTEM = re.compile(
+    r"mailer-?daemon|mail[ ._-]?delivery|mdaemon|maildaemon|^$"
+)  # names that nobody but a system bears
+RETURNED_TYPES = frozenset(("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"))
 BOUNCE_SUBJECT = re.compile(
-    r"undeliver|not (?:be )?deliver|could ?n[o']t be (?:sent|delivered)|returned? (?:mail|e-?mail|message|to sender)|mail (?:delivery )?(?:fail|error|return|loop)|deliver\w* (?:fail|status|notif|problem|report|error|warning|has failed|incomplete|delayed)"
+    r"undeliver|message you sent (?:was )?blocked|not (?:be |(?:yet )?been )?deliver|could ?n[o']t be (?:sent|delivered)|returned? (?:mail|e-?mail|message|to sender)|mail (?:delivery )?(?:fail|error|return|loop)|deliver\w* (?:fail|status|notif|problem|report|error|warning|has failed|incomplete|delayed)"
     r"|failure (?:notice|delivery)|failed (?:mail|delivery|message)|non-?deliver|bounce|delivery of your|error (?:sending|during delivery|in delivery)|message (?:delayed|delivery)|processing error|mail error|loop alert"
     r"|unzustellbar|nicht zustell|r[uü]ckl[aä]ufer|non remis|[eé]chec (?:de )?(?:la )?remise|revenu en erreur|no se (?:puede|ha podido) entregar|no entregado|error de entrega|correo devuelto"
     r"|non recapitabile|mancato recapito|recapito non riuscito|n[aã]o (?:[eé] poss[ií]vel entregar|entregue)|falha na entrega|onbestelbaar|niet be(?:zorgd|steld)|kan inte levereras|olevererat"
@@ -42,34 +47,85 @@ _FAILED = Wording(
     r"|无法(?:投递|发送|送达|傳送)|未能送达|發送失敗|发送失败|投递失败|不存在|無法傳送|배달하지 못|전송(?:되지 못| 실패)|존재하지 않",
 )
 _CONTACT = re.compile(
-    r"(?:contact|question|assistance|support|help|inquir|please (?:send|write|reply|e-?mail|forward|try)|postmaster|administrator|report this|mailto|sent by|from|reply to|kontakt|pomoc|hilfe|assist)\b[^\n]{0,60}$",
+    r"(?:contact|question|assistance|support|help|inquir|(?:please )?(?:send|write|reply|e-?mail|forward|try)|postmaster|administrator|report this|mailto|sent by|mail from|token|from|reply to|kontakt|pomoc|hilfe|assist)\b[^\n]{0,60}$",
     re.IGNORECASE,
 )
 _TO = re.compile(rf"\bTo:\s{{0,8}}<?(?P<a>{ADDRESS})", re.IGNORECASE)
 _FIND = re.compile(ADDRESS)
-_ALONE = re.compile(rf"[ \t]{{0,40}}(?:[*>\-•] )?[<\"'\[(]{{0,2}}(?P<a>{ADDRESS})[>\"'\])]{{0,2}}[:;,.]?[ \t]*$")
+_BULLET = r"[ \t]{0,40}(?:[*>\-•] )?(?:\"[^\"\n]{1,100}\" <|[<\"'\[(]{0,2})"
+_ROW = re.compile(  # an address alone on its line, or with words that a mark sets apart
+    rf"{_BULLET}(?P<a>{ADDRESS})[>\"'\])]{{0,2}}(?:[:;,.]?[ \t]*$|[ \t]*(?:[:(\[]|- |\.\.\. ?|[ \t] )[ \t]*(?P<w>\S.*)$)"
+)
+_BESIDE = re.compile(rf"[\s<>\"',;]{{1,12}}(?:(?:and|und|et|y|e|i|oraz) <?)?(?P<a>{ADDRESS})")
+# The subjects of answers, ticket systems and digests, which speak about bounces
+_ABOUT_BOUNCES = re.compile(
+    r"\s*(?:re|aw|odp|sv|vs|antw|res|r[eé]f)\s?:|\s*\[[^\]]{0,40}[#\d][^\]]{0,40}\]|.{0,80}\b(?:weekly|daily|monthly|summary|digest|statistics)\b",
+    re.IGNORECASE,
+)
+# How a program says it, the recipient right behind: people put other words between
+_FRAME = Wording(
+    r"(?:\bthe|your|ihre|votre|su|tu|il suo|sua) (?:e-?mail|message|mail|nachricht|mensaje|messaggio|mensagem)\b[^.:@]{0,60}?(?:could not|couldn't|cannot|can't|was not|not been|n'a pas|konnte|no se pudo|n[aã]o p[oô]de|non [eè])\s[^.:@]{0,40}?"
+    r"(?:deliver|delivr|sent|zugestellt|remis|distribu|entreg|recapit|consegn)[^.!?@>]{0,80}\n[\s<\"*-]{0,8}[^\s@>]{1,64}@"
+)
+# Senders that are programs of some kind; a person's address is none of these
+_PROGRAM = re.compile(
+    r"no-?reply|do-?not-?reply|robot|gateway|gw\d{0,2}@|imss|\bmta\d{0,2}\b|system|server|smtp|mailmaster",
+    re.IGNORECASE,
+)
 _MOST = 200
 _NEAR = 400  # characters between a phrase and its address
 
 
 def is_daemon(prose: Prose) -> bool:
     """Whether the sender is a mail system by its address or name, or has none."""
-    return not prose.sender.replace("<>", "").strip() or bool(DAEMON.search(prose.sender))
+    return (
+        not prose.sender.replace("<>", "").strip()
+        or bool(DAEMON.search(prose.sender))
+        or prose.mail.has("x-ms-exchange-message-is-ndr")
+    )
 
 
 def says_bounce(prose: Prose) -> bool:
-    """Whether the subject calls it a bounce, and it is no answer and no newsletter."""
+    """Whether the subject calls it a bounce, and no person, newsletter or ticket system wrote it.
+
+    People, ticket systems and newsletters write about bounces under subjects of bounces. So there must be an empty return
+    path, a returned message, a program's name as the sender, or a program's turn of phrase.
+    """
     if not BOUNCE_SUBJECT.search(prose.subject[:400]) or is_forward(prose.subject):
         return False
     mail = prose.mail
     if mail.has("list-unsubscribe") and not any(part.content_type == "message/rfc822" for part in mail.children):
         return False
-    return not (mail.has("in-reply-to") or mail.has("x-autoreply"))
+    if mail.has("in-reply-to") or mail.has("x-autoreply"):
+        return False
+    if is_daemon(prose):
+        return True
+    program = has_null_sender(prose) or bool(_PROGRAM.search(prose.sender))
+    if not _ABOUT_BOUNCES.match(prose.subject) and (returns_message(prose) or (program and not mail.has("list-id"))):
+        return True
+    return bool(_FRAME.search(prose.said[:4096]))
 
 
 def has_null_sender(prose: Prose) -> bool:
     """Whether its Return-Path is empty, as that of every bounce should be, and that of many automatic answers is."""
     return (prose.mail.get("return-path") or "").strip() == "<>"
+
+
+def is_automatic(prose: Prose) -> bool:
+    """Whether unknown words may be trusted: postmasters write about all sorts of things."""
+    if not is_daemon(prose):
+        return says_bounce(prose)
+    return (
+        bool(BOUNCE_SUBJECT.search(prose.subject[:400]) and not _ABOUT_BOUNCES.match(prose.subject))
+        or is_delay(prose.subject[:300])
+        or bool(_SYSTEM.search(prose.sender))
+        or returns_message(prose)
+    )
+
+
+def returns_message(prose: Prose) -> bool:
+    """Whether it holds a message, or the header of one."""
+    return any(part.content_type in RETURNED_TYPES for part in prose.mail.children)
 
 
 def encloses_report(prose: Prose) -> bool:
@@ -85,69 +141,109 @@ def encloses_report(prose: Prose) -> bool:
 
 def read_generic(prose: Prose) -> DeliveryReport | None:
     """The recipients that a failure phrase is about; None without a phrase or without a recipient."""
-    said = prose.said[:16_384]
-    phrase = _FAILED.search(said) or (BOUNCE_SUBJECT.search(prose.subject[:400]) and re.compile(r"\S").search(said))
-    if not phrase:
+    if not is_automatic(prose):
         return None
+    said = prose.said[:16_384]
     own = {
         a.lower()
         for name in ("to", "from", "return-path", "reply-to", "cc", "delivered-to")
         if (a := clean_address(prose.mail.get(name)))
     }
-    addresses: Sequence[str | None] = (
-        _listed(said, phrase.start(), own) or _nearest(said, phrase.start(), own) or _labelled(said)
-    )
-    if not addresses and is_daemon(prose):
-        addresses = _of_returned(prose)
-    if not addresses:
+    phrase = _FAILED.search(said)
+    named = BOUNCE_SUBJECT.search(prose.subject[:400])
+    trusted = is_daemon(prose) and has_null_sender(prose) and (named or returns_message(prose))
+    if not phrase and not named and not trusted:
         return None
-    return build(prose, [Entry(address, [said]) for address in addresses], said)
+    at = phrase.start() if phrase else 0
+    entries = [Entry(address, [said]) for address in header_recipients(prose)] or _listed(said, at, own)
+    if not entries and (is_daemon(prose) or has_null_sender(prose)):
+        addresses: Sequence[str | None] = _nearest(said, at, own) if phrase or trusted else []
+        sent_to = _sent_to(prose, said, own)
+        if sent_to and not set(addresses) & set(sent_to):
+            addresses = sent_to
+        addresses = addresses or _labelled(said, own) or _of_returned(prose)
+        if not addresses and phrase and named and is_daemon(prose) and has_null_sender(prose):
+            addresses = [None]
+        entries = [Entry(address, [said]) for address in addresses]
+    return build(prose, entries, said) if entries else None
 
 
 def _of_returned(prose: Prose) -> list[str | None]:
     """Nobody is named, but a message comes back: its only recipient, else a recipient without an address."""
     original = original_message(prose)
-    if not (original.message_id or original.to_addresses) or original.message_id_from not in (None, "returned"):
+    if not is_daemon(prose) or not (original.message_id or original.to_addresses):
+        return []
+    if original.message_id_from not in (None, "returned"):
         return []
     alone = len(original.to_addresses) == 1 and not original.list_id  # a list's To is the list, not who failed
     return [original.to_addresses[0] if alone else None]
 
 
-def _listed(said: str, at: int, own: set[str]) -> list[str]:
-    """Addresses that stand alone on their lines, the first block of them after the phrase, else before it."""
+def _sent_to(prose: Prose, said: str, own: set[str]) -> list[str]:
+    """The recipients of the returned message that the text names."""
+    lower = said.lower()
+    sent_to = original_message(prose).to_addresses if returns_message(prose) or prose.copy else ()
+    return [a for a in sent_to if a.lower() in lower and a.lower() not in own]
+
+
+def _listed(said: str, at: int, own: set[str]) -> list[Entry]:
+    """Addresses that open lines of their own, the first block of them after the phrase, else before it."""
     for part in (said[said.rfind("\n", 0, at) + 1 :], said[:at]):
-        found: list[str] = []
+        found: dict[str, Entry] = {}
         for line in part.split("\n")[:2000]:
-            alone = _ALONE.match(line[:600])
-            address = clean_address(alone["a"]) if alone else None
-            if address and address.lower() not in own:
-                found.append(address)
+            row = _ROW.match(line[:600])
+            address = clean_address(row["a"]) if row else None
+            if row and address and address.lower() not in own:
+                found.setdefault(address.lower(), Entry(address, [row["w"]] if row["w"] else []))
             elif found and line.strip():
                 break
         if found:
-            return list(dict.fromkeys(found))[:_MOST]
+            return _with_words(list(found.values())[:_MOST], said)
     return []
 
 
+def _with_words(entries: list[Entry], said: str) -> list[Entry]:
+    """``entries`` with the words beside them, where all have some: a table; else with the whole text."""
+    if len(entries) > 1 and all(entry.words for entry in entries):
+        delayed = [is_delay(entry.words[0]) for entry in entries]
+        if any(delayed):
+            for entry, waits in zip(entries, delayed, strict=True):
+                entry.action = Action.DELAYED if waits else Action.FAILED
+        return entries
+    for entry in entries:
+        entry.words = [said]
+    return entries
+
+
 def _nearest(said: str, at: int, own: set[str]) -> list[str]:
-    """The address in the phrase's sentence, else the next one, that is no contact and not the reader's own."""
-    places: list[tuple[int, str]] = []
+    """The address in the phrase's sentence, else the next one, that is no contact and not the reader's own; with its neighbours."""
+    places: list[tuple[int, int, str]] = []
     for found in _FIND.finditer(said):
         address = clean_address(found[0])
-        if not address or address.lower() in own:
+        if not address or address.lower() in own or "/" in address[:2]:
             continue
         line = said[max(said.rfind("\n", 0, found.start()) + 1, found.start() - 80) : found.start()]
-        if _CONTACT.search(line) or said[max(0, found.start() - 7) : found.start()].lower().endswith(("//", "mailto:")):
+        if _CONTACT.search(line) or "://" in line.rpartition(" ")[2] or line.lower().endswith("mailto:"):
             continue
         distance = found.start() - at
         if -_NEAR < distance < _NEAR:
-            places.append((distance if distance >= 0 else -2 * distance, address))
+            places.append((distance if distance >= 0 else -2 * distance, found.end(), address))
         if len(places) >= _MOST:
             break
-    return [min(places)[1]] if places else []
+    if not places:
+        return []
+    _, end, address = min(places)
+    if before := [a for _, stop, a in places if stop < end and not said[stop : end - len(address)].strip(" \n<>\"',;")]:
+        return [*before, address]
+    addresses = [address]
+    while len(addresses) < _MOST and (beside := _BESIDE.match(said, end)):
+        end = beside.end()
+        if (address := clean_address(beside["a"]) or "") and address.lower() not in own:
+            addresses.append(address)
+    return list(dict.fromkeys(addresses))
 
 
-def _labelled(said: str) -> list[str]:
+def _labelled(said: str, own: set[str]) -> list[str]:
     found = _TO.search(said)
     address = clean_address(found["a"]) if found else None
-    return [address] if address else []
+    return [address] if address and address.lower() not in own else []

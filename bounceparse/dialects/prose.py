@@ -10,10 +10,13 @@ from typing import Any
 from bounceparse.addresses import clean_address, find_addresses
 from bounceparse.mime import Entity, Mail, collapse
 from bounceparse.reports import OriginalMessage
-from bounceparse.returned import find_in_text, find_returned, read_original, text_as_entity
+from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original, text_as_entity
 
+# Scripts that write no spaces between words, and their punctuation: an address stands glued to what surrounds it
+_UNSPACED = r"\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef"
 ADDRESS = (
-    r"(?:\"[^\"\n]{1,64}\"|[^\s<>()\[\]:;,\"'`|=@][^\s<>()\[\]:;,\"`|@]{0,127})@(?:[\w.\-]{1,255}|\[[\w.:]{2,60}\])"
+    rf"(?:\"[^\"\n]{{1,64}}\"|[^\s<>()\[\]:;,\"'`|=@{_UNSPACED}][^\s<>()\[\]:;,\"`|@{_UNSPACED}]{{0,127}}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{{1,64}})"
+    rf"@(?:(?:[^\W{_UNSPACED}]|[.\-]){{1,255}}|[\w.\-]{{1,255}}|\[[\w.:]{{2,60}}\])"
 )
 """An address in running text; ``clean_address`` does the rest."""
 
@@ -67,14 +70,14 @@ _DELAYED = Wording(
     r"not yet (?:been )?(?:delivered|received)|been delayed|(?:is|mail|message) delayed|will be retried|still being retried|attempts? will continue"
     r"|(?:will|to) (?:continue|keep) (?:on )?try|continue to (?:try|attempt)|warning message only|just a warning|only a warning|temporary failure report"
     r"|been postponed|advisory[- ]only|no action is required on your|do not need to re-?send|notification about a delay"
-    r"|have yet to be delivered|still awaiting delivery|delivery (?:is )?delayed"
+    r"|have yet to be delivered|still awaiting delivery|delivery (?:is )?delayed|notification \(delay\)|再試行"
     r"|pr[oó]by dor[eę]czenia b[eę]d[aą] kontynuowane|op[oó][zź]nieni\w{1,4} w dostarczeniu|zustellung verz[oö]gert|weitere zustellversuche|remise (?:a été )?retard[eé]e"
     r"|nouvelles tentatives|entrega retrasada|seguir[aá] intentando|consegna ritardata|ulteriori tentativi|entrega atrasada|bezorging vertraagd"
     r"|leveransen f[oö]rsenad|doru[cč]en[ií] zpo[zž]d[eě]no|доставка задерживается|попытки доставки будут|配信が遅れ|投递延迟|배달이 지연|teslim gecikti",
 )
 # Words of a report about one of our messages that name it without its headers
 _LABELS = re.compile(
-    r"^[ \t>*#-]{0,12}(?P<name>(?:with )?subject|the subject of the message is|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|tytuł|件名|тема|主题"
+    r"^[ \t>*#-]{0,12}(?P<name>(?:with )?subject|the message identifier (?:was|is)|(?:orig(?:i)?nal |internet )?message[ -]?id|the subject of the message is|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|tytuł|件名|тема|主题"
     r"|sent|sent date|the date of the message is|date|to)[ \t]?[:：][ \t]{0,16}(?P<value>\S[^\n]{0,500})",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -108,7 +111,12 @@ class Prose:
 
     def is_delayed(self, frame: str) -> bool:
         """Whether the words around the recipients, or the subject, tell of a delay and not of a failure."""
-        return bool(_DELAYED.search(frame) or _DELAYED.search(self.subject[:300]))
+        return is_delay(frame) or is_delay(self.subject[:300])
+
+
+def is_delay(words: str) -> bool:
+    """Whether ``words`` tell of a delay."""
+    return bool(_DELAYED.search(words))
 
 
 def lines_of(text: str) -> Iterator[str]:
@@ -143,7 +151,7 @@ def original_message(prose: Prose) -> OriginalMessage:
         told = read_original(named, mail)
         if told.message_id:
             original = replace(original, message_id=told.message_id, message_id_from="text")
-    if original.subject is None or original.date is None:
+    if original.subject is None or original.date is None or original.message_id is None:
         original = _with_labels(prose.said, original)
     return original
 
@@ -186,6 +194,10 @@ def _with_labels(said: str, original: OriginalMessage) -> OriginalMessage:
             date = date or value
         elif name == "to":
             to = to or tuple(find_addresses(value))
+        elif name.endswith("id") or "identifier" in name:
+            named = clean_message_id(value)
+            if original.message_id is None and named and "@" in named:  # without one it is a queue's own identifier
+                original = replace(original, message_id=named, message_id_from="text")
         else:
             subject = subject or value.strip("'\"") or None
     return replace(original, subject=subject, date=date, to_addresses=to)

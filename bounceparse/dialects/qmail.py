@@ -10,7 +10,7 @@ from bounceparse.dialects.engine import Layout
 from bounceparse.dialects.prose import ADDRESS
 
 _PARAGRAPH = r" ?<(?P<a>[^<>\n]{1,320})>:[ \t]*(?P<w>\S.*)?$"
-_EXPANDED = r" ?<(?P<a>[^<>\n]{1,320})>(?: ?\(expanded from\s{1,4}<[^<>]{1,320}>\))?:[ \t]*(?P<w>\S.*)?$"
+_EXPANDED = r" ?<(?P<a>[^<>\n]{1,320})>(?: ?\(expanded from\s{1,4}<(?P<o>[^<>]{1,320})>\))?:[ \t]*(?P<w>\S.*)?$"
 
 
 LAYOUTS = (
@@ -71,6 +71,13 @@ LAYOUTS = (
             "this delivery status notification is also",
         ),
         recipient=_PARAGRAPH,
+        paragraph=True,
+    ),
+    Layout(  # a translated or rewritten introduction: the shape alone, of a mail system's own mail
+        name="qmail",
+        hints=(">:\n",),
+        recipient=r"<(?P<a>[^<>\n]{1,320}@[^<>\n]{1,255})>:[ \t]*$",
+        senders=("mailer-daemon", "mail delivery"),
         paragraph=True,
     ),
 )

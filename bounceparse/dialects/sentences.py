@@ -32,7 +32,7 @@ LAYOUTS = (
     ),
     Layout(
         name="google-groups",
-        hints=("google groups", "groups.google.com"),
+        hints=("google group", "groups.google.com"),
         start=r"\A",
         recipient=r"(?P<a>(?!))",
         reason=r"(?P<w>.*)$",
@@ -41,9 +41,27 @@ LAYOUTS = (
     ),
     Layout(
         name="smtpsvc",
-        hints=("y to the following recipients", "unable to deliver message to the following recipients"),
+        hints=(
+            "y to the following recipients",
+            "unable to deliver message to the following recipients",
+            "an folgende empfänger",
+            "aux destinataires suivants",
+            "a los siguientes destinatarios",
+            "ai seguenti destinatari",
+            "para os seguintes destinatários",
+            "aan de volgende geadresseerden",
+            "do następujących adresatów",
+            "následujícím příjemcům",
+            "следующим получателям",
+            "次の受信者",
+            "下列收件人",
+            "以下收件人",
+        ),
         start=r"del[ei]very to the following recipients? (?:failed|has been delayed|was aborted|have been delayed)[^\n]*\n"
-        r"|unable to deliver message to the following recipients?[^\n]*\n",
+        r"|unable to deliver message to the following recipients?[^\n]*\n"
+        r"|übermittlung an folgende empfänger[^\n]*\n|(?:remise|remettre|distribu\w{1,4})[^\n]{0,20} aux destinataires suivants[^\n]*\n|a los siguientes destinatarios[^\n]*\n"
+        r"|(?:recapit|consegn)\w{1,5}[^\n]{0,20} ai seguenti destinatari[^\n]*\n|para os seguintes destinatários[^\n]*\n|aan de volgende geadresseerden[^\n]*\n"
+        r"|do następujących adresatów[^\n]*\n|doručení[^\n]{0,20} následujícím příjemcům[^\n]*\n|следующим получателям[^\n]*\n|次の受信者[^\n]*\n|(?:下列|以下)收件人[^\n]*\n",
         recipient=_ALONE,
         reason=r"\s{0,60}Technical details",
         above=True,
@@ -179,7 +197,25 @@ LAYOUTS = (
         hints=(
             "the following recipients returned permanent errors:",
             "the following recipients returned temporary errors:",
+            "> rejected recipient <",
         ),
-        recipient=rf"The following recipients returned (?:permanent|temporary) errors: (?P<a>{ADDRESS})\.? (?P<w>.*)$",
+        recipient=r"(?:The following recipients returned (?:permanent|temporary) errors:|SMTP Server <[^<>\n]{1,255}> rejected recipient)"
+        rf" <?(?P<a>{ADDRESS})>?\.?(?: (?P<w>.*))?$",
+    ),
+    Layout(
+        name="groupwise",
+        hints=("was undeliverable to the following:", "had the following undeliverable recipient"),
+        start=r"undeliverable (?:to the following|recipient\(s\)):[ \t]*\n",
+        recipient=rf"[ \t]{{1,16}}(?P<a>{ADDRESS}|[\w.+-]{{1,64}}(?= \())[ \t]*(?:\((?P<w>[^\n]*)\))?[ \t]*$",
+        reason=r"\s{0,4}(?:Transcript of session follows|Response):(?P<w>.*)$",
+        skip=r"\s{0,4}Command:",
+        stop=r"possibly truncated original message",
+    ),
+    Layout(  # amavis without its status part; what it tells recipients and administrators has no such sentence
+        name="amavis",
+        hints=("presumably from you", "carried your return address", "message was not relayed to:"),
+        recipient=rf"(?:-> )?<?(?P<a>{ADDRESS})>?(?::[ \t]*(?P<w>.*))?$",
+        stop=r"our internal reference code",
+        above=True,
     ),
 )
