@@ -31,24 +31,15 @@ and their outcomes are the ones that are there, because an outcome's key is made
 from __future__ import annotations
 
 import os
-import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import Protocol
 
-from bounceparse.classify import classify
-from bounceparse.mime import Mail, report_key
-from bounceparse.outcomes import Outcome
-from bounceparse.parse import read_report
-from bounceparse.reports import Kind, Report
+from bounceparse.errors import SchemaError, StoreError
+from bounceparse.reading import Place, ReadMessage, Unread, held, read_batches
+from bounceparse.reports import Kind
 from bounceparse.rules import RuleSet
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 REPLAY = "replay"
 """The account of messages that were replayed from files."""
@@ -56,44 +47,6 @@ REPLAY = "replay"
 _BATCH = 200  # messages a transaction
 _BATCH_BYTES = 8_000_000
 _MARK_BATCH = 1000
-_BEFORE_POOL = 5  # batches that are read before workers are worth their start
-_AHEAD = 2  # batches that wait for each worker
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a message lies.
-
-    For what was replayed, ``folder`` is its source, ``uidvalidity`` 0 and ``uid`` made from its key, so that a file
-    whose content has changed is another message. For what was handed in, both numbers are 0.
-    """
-
-    account: str
-    folder: str
-    uidvalidity: int = 0
-    uid: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadMessage:
-    """A message that was read: what :meth:`Store.record` writes in one transaction.
-
-    Attributes:
-        place: where it lies; unique in the store.
-        key: the report key (32 bytes): the same for every copy of the same report.
-        size: of the raw message in bytes.
-        report, outcomes: what ``parse`` and ``classify`` made of it.
-        raw: the message as fetched (possibly cut to a limit).
-        error: why it could not be read: the message is then *held*, never deleted, and has no outcomes.
-    """
-
-    place: Place
-    key: bytes
-    size: int
-    report: Report
-    outcomes: tuple[Outcome, ...]
-    raw: bytes = b""
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +74,9 @@ class Store(Protocol):
 
     def pending_marks(self, account: str, folder: str, uidvalidity: int) -> list[int]:
         """The UIDs that are recorded but not yet noted as marked on the server (held messages left out)."""
+
+    def marked_uids(self, account: str, folder: str, uidvalidity: int) -> set[int]:
+        """The UIDs that are noted as marked on the server."""
 
     def record(self, messages: Sequence[ReadMessage]) -> Recorded:
         """Write message rows, outcomes (matched to the ledger), sent statuses and standing. Idempotent."""
@@ -156,15 +112,14 @@ class Mailbox(Protocol):
     def uids(self) -> list[int]:
         """All UIDs in the folder that are not marked as deleted, ascending."""
 
+    def overdue(self) -> list[int]:
+        """The UIDs that are to be deleted if they are recorded, marked before or not: older than ``keep_days``."""
+
     def fetch(self, uids: Sequence[int]) -> Iterator[list[Fetched]]:
         """The messages, in batches bounded in number and bytes; a UID that has gone is left out."""
 
-    def mark(self, uids: Sequence[int]) -> Sequence[int]:
-        """Do what ``after`` asks for: flag, move or delete these messages on the server.
-
-        Returns those that are settled, the ones that are gone among them; the others are asked for again at the next
-        poll, until they are old enough to be deleted.
-        """
+    def mark(self, uids: Sequence[int]) -> None:
+        """Do what ``after`` asks for: flag, move or delete these messages on the server. Those that are gone are done."""
 
 
 @dataclass(slots=True)
@@ -177,7 +132,7 @@ class PollResult:
         messages: message rows that were written.
         outcomes, new_outcomes: outcomes that the messages told, and those that were not known before.
         marked: messages that were marked, moved or deleted on the server, or found gone.
-        failed: messages that could not be read and are held.
+        failed: messages that could not be read or recorded and are held.
     """
 
     mailbox: str
@@ -191,14 +146,6 @@ class PollResult:
 
 Progress = Callable[[PollResult, int | None], None]
 """Called after each batch with the result so far and the number of messages in all, None where it is not known."""
-
-
-class Unread(NamedTuple):
-    """A message on its way to a reader; ``size`` is the whole message's where ``raw`` was cut."""
-
-    place: Place
-    raw: bytes
-    size: int
 
 
 def poll_mailbox(
@@ -220,20 +167,15 @@ def poll_mailbox(
     account, folder = mailbox.account, mailbox.folder
     result = PollResult(account)
     with store.lock(account, folder):
-        validity = mailbox.uidvalidity
-        known = store.known_uids(account, folder, validity)
-        new = [uid for uid in mailbox.uids() if uid not in known]
+        new = _new(mailbox, store)
         if not dry_run:
-            result.marked += _mark(mailbox, store, store.pending_marks(account, folder, validity))
-        unread = (
-            [Unread(Place(account, folder, validity, found.uid), found.raw, found.size) for found in batch]
-            for batch in mailbox.fetch(new)
-        )
-        for messages in read_batches(unread, jobs, rules):
+            result.marked += _mark(mailbox, store, _due(mailbox, store))
+        for messages in read_batches(_unread(mailbox, new), jobs, rules):
             if dry_run:
                 _count(result, messages, Recorded(outcomes=sum(len(message.outcomes) for message in messages)))
             else:
-                _count(result, messages, store.record(messages))
+                recorded, messages = _record(store, messages)
+                _count(result, messages, recorded)
                 readable = [message.place.uid for message in messages if message.error is None]
                 result.marked += _mark(mailbox, store, readable)
             if progress:
@@ -241,15 +183,88 @@ def poll_mailbox(
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a folder holds that is not recorded: how many messages, and of those looked at, reports and outcomes."""
+
+    new: int = 0
+    read: int = 0
+    reports: int = 0
+    outcomes: int = 0
+
+
+def survey(mailbox: Mailbox, store: Store, *, most: int = 500, rules: RuleSet | None = None) -> Survey:
+    """Look at the newest ``most`` messages that are not recorded, and change nothing. Raises as ``poll_mailbox`` does."""
+    with store.lock(mailbox.account, mailbox.folder):
+        new = _new(mailbox, store)
+        found = [message for batch in read_batches(_unread(mailbox, new[-most:]), 1, rules) for message in batch]
+    reports = sum(message.report.kind is not Kind.OTHER for message in found)
+    return Survey(len(new), len(found), reports, sum(len(message.outcomes) for message in found))
+
+
+def _new(mailbox: Mailbox, store: Store) -> list[int]:
+    known = store.known_uids(mailbox.account, mailbox.folder, mailbox.uidvalidity)
+    return [uid for uid in mailbox.uids() if uid not in known]
+
+
+def _unread(mailbox: Mailbox, uids: Sequence[int]) -> Iterator[list[Unread]]:
+    account, folder, validity = mailbox.account, mailbox.folder, mailbox.uidvalidity
+    for batch in mailbox.fetch(uids):
+        yield [Unread(Place(account, folder, validity, found.uid), found.raw, found.size) for found in batch]
+
+
+def _due(mailbox: Mailbox, store: Store) -> list[int]:
+    """What an earlier poll left to be marked, and what was marked long ago and is to be deleted now."""
+    place = mailbox.account, mailbox.folder, mailbox.uidvalidity
+    pending = store.pending_marks(*place)
+    overdue = mailbox.overdue()
+    return sorted({*pending, *store.marked_uids(*place).intersection(overdue)}) if overdue else pending
+
+
+def _record(store: Store, messages: list[ReadMessage]) -> tuple[Recorded, list[ReadMessage]]:
+    """Record a batch; when that fails for good, one at a time, and hold the message that it fails for.
+
+    Answers what was done and the messages as they were recorded. Raises what is wrong with the database as a whole.
+    """
+    try:
+        return store.record(messages), messages
+    except Exception as error:
+        if _is_passing(error):
+            raise
+    total = Recorded()
+    done: list[ReadMessage] = []
+    for message in messages:
+        recorded, message = _record_one(store, message)
+        total += recorded
+        done.append(message)
+    return total, done
+
+
+def _record_one(store: Store, message: ReadMessage) -> tuple[Recorded, ReadMessage]:
+    try:
+        return store.record([message]), message
+    except Exception as error:
+        if _is_passing(error):
+            raise
+        instead = held(message, error)
+        try:
+            return store.record([instead]), instead
+        except Exception:  # not the message's fault: the database takes nothing
+            raise error from None
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same batch may be recorded later, so that no message of it is to blame."""
+    return isinstance(error, StoreError) and (error.temporary or isinstance(error, SchemaError))
+
+
 def _mark(mailbox: Mailbox, store: Store, uids: Sequence[int]) -> int:
-    """Mark and note that, a bounded number at a time; answers how many are settled."""
-    settled = 0
+    """Mark and note that, a bounded number at a time; answers how many."""
     for at in range(0, len(uids), _MARK_BATCH):
-        done = mailbox.mark(uids[at : at + _MARK_BATCH])
-        if done:
-            store.note_marked(mailbox.account, mailbox.folder, mailbox.uidvalidity, done)
-        settled += len(done)
-    return settled
+        part = uids[at : at + _MARK_BATCH]
+        mailbox.mark(part)
+        store.note_marked(mailbox.account, mailbox.folder, mailbox.uidvalidity, part)
+    return len(uids)
 
 
 def _count(result: PollResult, messages: Sequence[ReadMessage], recorded: Recorded) -> None:
@@ -275,7 +290,8 @@ def replay(
     result = PollResult(REPLAY)
     unread = (Unread(Place(REPLAY, _absolute(source)), raw, len(raw)) for source, raw in sources)
     for messages in read_batches(_batched(unread), jobs, rules):
-        _count(result, messages, store.record([_placed_by_key(message) for message in messages]))
+        recorded, messages = _record(store, [_placed_by_key(message) for message in messages])
+        _count(result, messages, recorded)
         if progress:
             progress(result, None)
     return result
@@ -303,101 +319,3 @@ def _batched(unread: Iterable[Unread]) -> Iterator[list[Unread]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def read_message(place: Place, raw: bytes, size: int, rules: RuleSet | None = None) -> ReadMessage:
-    """Read one message: parse and classify, by the packaged rules unless others are given.
-
-    ``size`` is the whole message's in bytes, more than ``raw`` has where it was cut. Never raises: this is the one place
-    where a reader's own bug is caught, and it makes a held message with ``error`` set.
-    """
-    try:
-        mail = Mail(raw)
-        report = read_report(mail)
-        outcomes = classify(report, rules)
-        key = report_key(mail)
-    except Exception as error:
-        return ReadMessage(place, sha256(raw).digest(), size, _UNREAD_REPORT, (), raw, _error_text(error))
-    if size > len(raw) and "truncated" not in report.defects:
-        report = replace(report, defects=(*report.defects, "truncated"))
-    return ReadMessage(place, key, size, report, outcomes, raw)
-
-
-_UNREAD_REPORT = Report(Kind.OTHER, None, ("unreadable",), ())
-
-
-def _error_text(error: Exception) -> str:
-    """What went wrong and where, without the message's own words, which may be anybody's."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {os.path.basename(frame.filename)}:{frame.lineno} ({frame.name})"  # noqa: PTH119
-
-
-def read_batches(
-    batches: Iterable[list[Unread]], jobs: int = 1, rules: RuleSet | None = None
-) -> Iterator[list[ReadMessage]]:
-    """The batches, read, in their order.
-
-    The first ones are read here; when more follow and ``jobs`` is above 1, that many worker processes read the rest while
-    this one goes on fetching and recording.
-    """
-    waiting = iter(batches)
-    for batch in waiting if jobs <= 1 else islice(waiting, _BEFORE_POOL):
-        yield [read_message(*message, rules) for message in batch]
-    if jobs > 1 and (more := next(waiting, None)) is not None:
-        yield from _read_in_pool(more, waiting, jobs, rules)
-
-
-def _read_in_pool(
-    first: list[Unread], others: Iterator[list[Unread]], jobs: int, rules: RuleSet | None
-) -> Iterator[list[ReadMessage]]:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    # spawn: a forked worker would keep this process's locks and sockets when this process is killed
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=start_reader, initargs=(rules,)) as pool:
-        under_way: deque[tuple[list[Unread], Future[list[ReadMessage]]]] = deque()
-        batch: list[Unread] | None = first
-        while batch is not None or under_way:
-            if batch is not None:
-                under_way.append((batch, pool.submit(_read_batch, batch)))
-                batch = next(others, None)
-            if batch is None or len(under_way) > jobs * _AHEAD:
-                unread, answer = under_way.popleft()
-                # the raw messages have not left this process and need not come back to it
-                yield [replace(message, raw=sent.raw) for message, sent in zip(answer.result(), unread, strict=True)]
-
-
-def _read_batch(batch: list[Unread]) -> list[ReadMessage]:
-    return [replace(read_message(*message, reader_rules()), raw=b"") for message in batch]
-
-
-_reader_rules: RuleSet | None = None
-
-
-def start_reader(rules: RuleSet | None) -> None:
-    """The initializer of a pool's workers: each keeps ``rules`` and ends when its parent does."""
-    global _reader_rules
-    _reader_rules = rules
-    _end_with_parent()
-
-
-def reader_rules() -> RuleSet | None:
-    """The rules that this worker was started with."""
-    return _reader_rules
-
-
-def _end_with_parent() -> None:
-    """Let this worker process end when its parent does, however that ends."""
-    import signal
-    from multiprocessing import parent_process
-    from threading import Thread
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    parent = parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=wait, daemon=True).start()

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from bounceparse.codes import Action
-from bounceparse.ingest import Place, ReadMessage
+from bounceparse.reading import Place, ReadMessage
 from bounceparse.outcomes import REASONS, Evidence, Outcome, Status
 from bounceparse.reports import DeliveryReport, FeedbackReport, Kind, OriginalMessage, RecipientReport, Report
 

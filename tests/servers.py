@@ -119,6 +119,7 @@ introspection_mode = post
 username_attribute = username
 active_attribute = active
 active_value = true
+timeout_msecs = 10000
 """
 
 

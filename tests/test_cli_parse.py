@@ -135,7 +135,7 @@ def test_a_readers_own_fault_costs_one_message_only(monkeypatch: pytest.MonkeyPa
     def fail(mail: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("bounceparse.ingest.read_report", fail)
+    monkeypatch.setattr("bounceparse.reading.read_report", fail)
     Path("1.eml").write_bytes(BOUNCE)
     Path("2.eml").write_bytes(BOUNCE)
     result = run("--json", "1.eml", "2.eml")

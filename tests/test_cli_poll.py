@@ -139,7 +139,7 @@ def test_a_message_that_cannot_be_read_is_told_and_held(port: int, monkeypatch: 
     def fail(mail: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("bounceparse.ingest.read_report", fail)
+    monkeypatch.setattr("bounceparse.reading.read_report", fail)
     result = run("poll", "--json")
     assert (lines(result)[0]["failed"], lines(result)[0]["marked"]) == (3, 0)
     assert "3 messages could not be read" in result.stderr

@@ -280,7 +280,7 @@ def test_a_folder_that_may_only_be_read_is_polled_with_nothing_to_do_after() -> 
 
 def test_a_password_goes_in_clear_text_to_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless insecure says so."""
-    monkeypatch.setattr("bounceparse.mailboxes.imap._is_loopback", lambda connection: False)
+    monkeypatch.setattr("bounceparse.mailboxes.session._is_loopback", lambda connection: False)
     with scripted() as server:
         with pytest.raises(MailboxError, match="in clear text"):
             fetch_all(server)

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from bounces import dsn, dsns
 
-from bounceparse import ingest
-from bounceparse.errors import MailboxLocked
-from bounceparse.ingest import Fetched, Place, PollResult, ReadMessage, Recorded, poll_mailbox, read_message, replay
+from bounceparse import ingest, reading
+from bounceparse.errors import MailboxLocked, SchemaError, StoreError
+from bounceparse.ingest import Fetched, PollResult, Recorded, Survey, poll_mailbox, replay, survey
+from bounceparse.reading import Place, ReadMessage, read_message
 
 
-class Crash(Exception):
+class Crash(BaseException):
     """The process died here."""
 
 
@@ -79,6 +80,9 @@ class MemoryStore:
             if place.uidvalidity == uidvalidity and place not in self.memory.marked and row.error is None
         )
 
+    def marked_uids(self, account: str, folder: str, uidvalidity: int) -> set[int]:
+        return {place.uid for place in self.memory.marked if place.uidvalidity == uidvalidity}
+
     def record(self, messages: Sequence[ReadMessage]) -> Recorded:
         with self.steps.one():
             rows = {message.place: message for message in messages if message.place not in self.memory.rows}
@@ -111,6 +115,9 @@ class MemoryMailbox:
     def uids(self) -> list[int]:
         return sorted(self.memory.folder)
 
+    def overdue(self) -> list[int]:
+        return []
+
     def fetch(self, uids: Sequence[int]) -> Iterator[list[Fetched]]:
         for at in range(0, len(uids), self.batch):
             with self.steps.one():
@@ -119,7 +126,7 @@ class MemoryMailbox:
                 found = [Fetched(uid, self.memory.folder[uid], len(self.memory.folder[uid])) for uid in there]
             yield found
 
-    def mark(self, uids: Sequence[int]) -> Sequence[int]:
+    def mark(self, uids: Sequence[int]) -> None:
         for uid in uids:
             with self.steps.one():
                 if self.after == "seen":
@@ -128,7 +135,6 @@ class MemoryMailbox:
                     self.memory.target.append(self.memory.folder.pop(uid))
                 elif self.after == "delete":
                     self.memory.folder.pop(uid, None)
-        return uids
 
 
 def filled(count: int = 8) -> Memory:
@@ -243,8 +249,8 @@ def test_a_reader_that_fails_holds_its_message_and_stops_nothing(monkeypatch: py
             raise IndexError("something of the message")
         return real(mail)  # type: ignore[arg-type]
 
-    real = ingest.read_report
-    monkeypatch.setattr(ingest, "read_report", broken)
+    real = reading.read_report
+    monkeypatch.setattr(reading, "read_report", broken)
     memory = filled(5)
     assert poll(memory, after="delete") == PollResult("bounces", 5, 5, 4, 4, 4, failed=1)
     (held,) = [message for message in memory.rows.values() if message.error]
@@ -265,18 +271,88 @@ def test_a_message_that_was_cut_says_so() -> None:
     assert cut.size == 10**8
 
 
-def test_only_what_is_settled_is_noted() -> None:
-    """A message that must wait before it is deleted stays pending and is asked for at each poll."""
+def test_what_was_marked_long_ago_and_is_overdue_is_marked_again() -> None:
+    """Recorded messages only: one that could not be read is never deleted, nor one that is not recorded."""
 
-    class Waiting(MemoryMailbox):
-        def mark(self, uids: Sequence[int]) -> Sequence[int]:
-            return [uid for uid in uids if uid != 2]
+    class Overdue(MemoryMailbox):
+        def overdue(self) -> list[int]:
+            return [1, 3, 9]
 
     memory = filled(3)
-    assert poll_mailbox(Waiting(memory), MemoryStore(memory)).marked == 2
-    assert poll_mailbox(Waiting(memory), MemoryStore(memory)).marked == 0
-    assert poll(memory).marked == 1
-    assert poll(memory).marked == 0
+    assert poll(memory).marked == 3
+    memory.marked.discard(Place("bounces", "INBOX", 7, 3))
+    memory.rows[Place("bounces", "INBOX", 7, 3)] = replace(memory.rows[Place("bounces", "INBOX", 7, 3)], error="held")
+    assert poll_mailbox(Overdue(memory, after="delete"), MemoryStore(memory)).marked == 1
+    assert sorted(memory.folder) == [2, 3]
+
+
+class Refusing(MemoryStore):
+    """Records nothing that holds the outcome of ``user3``; ``error`` says why."""
+
+    error: Exception = ValueError("poison")
+
+    def record(self, messages: Sequence[ReadMessage]) -> Recorded:
+        if any(outcome.recipient == "user3@example.pl" for message in messages for outcome in message.outcomes):
+            raise self.error
+        return super().record(messages)
+
+
+def test_a_message_that_cannot_be_recorded_is_held_and_stops_nothing() -> None:
+    """The rest of its batch and the batches behind it are recorded and marked; it is left where it is."""
+    for error in (ValueError("poison"), StoreError("value out of range")):
+        memory = filled(8)
+        store = Refusing(memory)
+        store.error = error
+        result = poll_mailbox(MemoryMailbox(memory, after="delete"), store)
+        assert result == PollResult("bounces", 8, 8, 7, 7, 7, failed=1)
+        (held,) = [message for message in memory.rows.values() if message.error]
+        assert (held.place.uid, held.raw, held.outcomes) == (3, memory.folder[3], ())
+        assert held.error is not None and held.error.startswith(
+            f"not recorded: {type(error).__name__} in test_ingest.py:"
+        )
+        assert list(memory.folder) == [3]
+        assert poll(memory, after="delete") == PollResult("bounces")
+
+
+@pytest.mark.parametrize("error", [StoreError("locked", temporary=True), SchemaError("too old")])
+def test_a_database_that_takes_nothing_now_is_no_messages_fault(error: StoreError) -> None:
+    """The poll ends, and nothing is held."""
+    memory = filled(8)
+    store = Refusing(memory)
+    store.error = error
+    with pytest.raises(StoreError):
+        poll_mailbox(MemoryMailbox(memory, after="delete"), store)
+    assert memory.rows == {}
+    assert poll(memory, after="delete").new_outcomes == 8
+
+
+def test_a_database_that_takes_nothing_for_good_holds_no_message() -> None:
+    """A read-only database refuses every message: that is told, and nothing is marked."""
+
+    class ReadOnly(MemoryStore):
+        def record(self, messages: Sequence[ReadMessage]) -> Recorded:
+            raise StoreError("attempt to write a readonly database")
+
+    memory = filled(8)
+    with pytest.raises(StoreError, match="readonly"):
+        poll_mailbox(MemoryMailbox(memory, after="delete"), ReadOnly(memory))
+    assert (len(memory.folder), memory.marked) == (8, set())
+
+
+def test_replay_holds_what_cannot_be_recorded() -> None:
+    """As a poll does."""
+    store = Refusing(Memory())
+    assert replay([(str(number), dsn(number)) for number in range(1, 6)], store) == PollResult(
+        "replay", 5, 5, 4, 4, failed=1
+    )
+
+
+def test_a_survey_counts_and_changes_nothing() -> None:
+    """The newest messages are looked at; the others are counted."""
+    memory = filled(8)
+    memory.folder[9] = b"Subject: lunch?\n\nAt noon.\n"
+    assert survey(MemoryMailbox(memory), MemoryStore(memory), most=4) == Survey(new=9, read=4, reports=3, outcomes=3)
+    assert (memory.rows, memory.flagged, memory.marked) == ({}, set(), set())
 
 
 def test_progress_tells_what_is_done_and_how_much_there_is() -> None:
@@ -304,7 +380,7 @@ def test_replay_is_idempotent_wherever_it_is_run_from(tmp_path: object, monkeypa
 
 @pytest.fixture
 def soon_pooled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "_BEFORE_POOL", 2)
+    monkeypatch.setattr(reading, "_BEFORE_POOL", 2)
 
 
 @pytest.mark.usefixtures("soon_pooled")
@@ -323,7 +399,7 @@ import os, signal, sys
 sys.path.insert(0, os.environ["TESTS"])
 from bounces import dsn
 from test_ingest import Memory, MemoryStore
-from bounceparse import ingest
+from bounceparse import ingest, reading
 
 def tell(result, total):
     import multiprocessing
@@ -360,7 +436,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 def test_little_work_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A poll of a few messages must not pay for workers."""
     refuse: Callable[..., object] = lambda *_: pytest.fail("a pool was started")  # noqa: E731
-    monkeypatch.setattr(ingest, "_read_in_pool", refuse)
+    monkeypatch.setattr(reading, "_read_in_pool", refuse)
     assert replay([(str(number), dsn(number)) for number in range(50)], MemoryStore(Memory()), jobs=8).fetched == 50
 
 

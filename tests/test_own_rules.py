@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from bounceparse.cli import main
 from bounceparse.config import load_settings
 from bounceparse.db import Store, upgrade
-from bounceparse.ingest import Place, Unread, read_batches
+from bounceparse.reading import Place, Unread, read_batches
 from bounceparse.rules import load_rules
 
 OWN = """

@@ -21,7 +21,8 @@ from outcome_factory import NOW, make_message, make_outcome
 from bounceparse.db import Store, upgrade
 from bounceparse.db.types import time_text
 from bounceparse.errors import MailboxLocked, StoreError
-from bounceparse.ingest import Place, Recorded
+from bounceparse.ingest import Recorded
+from bounceparse.reading import Place
 from bounceparse.outcomes import Evidence, Outcome
 
 

@@ -54,7 +54,7 @@ def parse(ctx: click.Context, as_json: bool, jobs: int, paths: tuple[str, ...]) 
 
 def answer_json(source: str, raw: bytes, rules: RuleSet | None) -> bytes:
     """The line of ``parse --json`` for one message (contract in the README)."""
-    from bounceparse.ingest import Place, read_message
+    from bounceparse.reading import Place, read_message
 
     message = read_message(Place("", source), raw, len(raw), rules)
     report = message.report
@@ -71,7 +71,7 @@ def answer_json(source: str, raw: bytes, rules: RuleSet | None) -> bytes:
 
 def answer_text(source: str, raw: bytes, rules: RuleSet | None) -> bytes:
     """The lines for one message as people read them."""
-    from bounceparse.ingest import Place, read_message
+    from bounceparse.reading import Place, read_message
 
     message = read_message(Place("", source), raw, len(raw), rules)
     lines = [outcome_line(found.status, found.reason, found.recipient, source) for found in message.outcomes]
@@ -95,7 +95,7 @@ def _answer_in_pool(messages: Iterable[Source], answer: Answer, jobs: int, rules
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from bounceparse.ingest import start_reader
+    from bounceparse.reading import start_reader
 
     # spawn: a forked worker would keep what its parent had open
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=start_reader, initargs=(rules,)) as pool:
@@ -109,7 +109,7 @@ def _answer_in_pool(messages: Iterable[Source], answer: Answer, jobs: int, rules
 
 
 def _answer_batch(batch: list[Source], answer: Answer) -> bytes:
-    from bounceparse.ingest import reader_rules
+    from bounceparse.reading import reader_rules
 
     return b"".join([answer(source, raw, reader_rules()) for source, raw in batch])
 

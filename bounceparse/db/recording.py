@@ -18,10 +18,11 @@ from bounceparse.db.numbers import LEDGER, REMATCHED, numbers, set_number, take_
 from bounceparse.db.rows import NewOutcome, event_key, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.standings import judge, measure_coverage, proven_mailboxes, update_standing
 from bounceparse.db.tables import UNSETTLED, messages, outcomes
-from bounceparse.ingest import ReadMessage, Recorded
+from bounceparse.ingest import Recorded
 from bounceparse.match import match
 from bounceparse.outcomes import Status
 from bounceparse.policy import Policy
+from bounceparse.reading import ReadMessage
 
 REMATCH_WINDOW = timedelta(days=14)
 """How long an outcome without a match waits for its ledger row; a delivery report is backscatter after that."""

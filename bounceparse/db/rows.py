@@ -14,10 +14,10 @@ from bounceparse.addresses import domain_key
 from bounceparse.clues import Clues, find_clues, find_originals, from_domain, message_key
 from bounceparse.codes import Action, Phase
 from bounceparse.db.types import storable, storable_time, stored_key
-from bounceparse.ingest import ReadMessage
 from bounceparse.match import Match, matched_status
 from bounceparse.outcomes import Evidence, Fault, Outcome, Status, Trust
 from bounceparse.policy import DOMAIN_REASONS
+from bounceparse.reading import ReadMessage
 from bounceparse.reports import OriginalMessage
 
 

@@ -22,8 +22,9 @@ from bounceparse.db.standings import Standing, mailable, standing_of
 from bounceparse.db.tables import messages, outcomes
 from bounceparse.db.types import stored_key
 from bounceparse.errors import ConfigError
-from bounceparse.ingest import ReadMessage, Recorded
+from bounceparse.ingest import Recorded
 from bounceparse.policy import Policy, Suppression
+from bounceparse.reading import ReadMessage
 
 IMPORT_BATCH = 1000
 _CHECK_BATCH = 2000
@@ -92,6 +93,12 @@ class Store:
         with self._database.read() as connection:
             return sorted(connection.execute(pending).scalars())
 
+    def marked_uids(self, account: str, folder: str, uidvalidity: int) -> set[int]:
+        """The UIDs that are noted as marked on the server."""
+        marked = _uids(account, folder, uidvalidity).where(messages.c.marked_at.is_not(None))
+        with self._database.read() as connection:
+            return set(connection.execute(marked).scalars())
+
     def record(self, messages: Iterable[ReadMessage]) -> Recorded:
         """Write messages, outcomes (matched to the ledger), sent statuses and standing; idempotent."""
         batch = list(messages)
@@ -153,7 +160,7 @@ class Store:
 
     def ingest(self, raw: bytes, source: str | None = None, account: str = "") -> Recorded:
         """Read one raw message and record it; ``source`` names where it came from. The same mail again adds nothing."""
-        from bounceparse.ingest import Place, read_message
+        from bounceparse.reading import Place, read_message
 
         place = Place(account=account, folder=source or "")
         return self.record([read_message(place, raw, len(raw))])
