@@ -56,6 +56,12 @@ LAYOUTS = (
         recipient=_BARE,
         proof=_TOLD,
     ),
+    Layout(  # 2000 and 2003, in any language: the code in angle brackets below each recipient
+        name="exchange",
+        hints=(" #5.", " #4."),
+        recipient=rf"\s{{4,12}}'?(?P<a>{ADDRESS})'?(?: [^\n@]{{1,60}})?$",
+        proof=r"<[\w.-]{1,255} #[45]\.\d{1,3}\.\d{1,3}",
+    ),
     Layout(
         name="exchange",
         hints=("delivery has failed to these recipients",),

@@ -29,9 +29,9 @@ RETURNED_TYPES = frozenset(("message/rfc822", "message/global", "text/rfc822-hea
 BOUNCE_SUBJECT = re.compile(
     r"undeliver|message you sent (?:was )?blocked|not (?:be |(?:yet )?been )?deliver|could ?n[o']t be (?:sent|delivered)|returned? (?:mail|e-?mail|message|to sender)|mail (?:delivery )?(?:fail|error|return|loop)|deliver\w* (?:fail|status|notif|problem|report|error|warning|has failed|incomplete|delayed)"
     r"|failure (?:notice|delivery)|failed (?:mail|delivery|message)|non-?deliver|bounce|delivery of your|error (?:sending|during delivery|in delivery)|message (?:delayed|delivery)|processing error|mail error|loop alert"
-    r"|unzustellbar|nicht zustell|r[uü]ckl[aä]ufer|non remis|[eé]chec (?:de )?(?:la )?remise|revenu en erreur|no se (?:puede|ha podido) entregar|no entregado|error de entrega|correo devuelto"
-    r"|non recapitabile|mancato recapito|recapito non riuscito|n[aã]o (?:[eé] poss[ií]vel entregar|entregue)|falha na entrega|onbestelbaar|niet be(?:zorgd|steld)|kan inte levereras|olevererat"
-    r"|niedostarczon|nie mo[zż]na dostarczy|nie dostarczono|zwrot wiadomo|niedor[eę]czen|nedoru[cč]|kan ikke leveres|ikke lever|ei voitu toimittaa|toimittamatta|k[eé]zbes[ií]thetetlen|nelivrabil"
+    r"|unzustellbar|zustell(?:ungs)?fehler|fehlgeschlagen|nicht zustell|r[uü]ckl[aä]ufer|non remis|[eé]chec (?:de )?(?:la )?remise|revenu en erreur|no se (?:puede|ha podido) entregar|no entregado|error de entrega|correo devuelto"
+    r"|non recapitabile|manca(?:to|ta) (?:recapito|consegna)|recapito non riuscito|n[aã]o (?:[eé] poss[ií]vel entregar|entregue)|falha na entrega|onbestelbaar|niet be(?:zorgd|steld)|kan inte levereras|olevererat"
+    r"|niedostarcz|nie mo[zż]na dostarczy|nie dostarczono|zwrot wiadomo|niedor[eę]czen|nedoru[cč]|kan ikke leveres|ikke lever|ei voitu toimittaa|toimittamatta|k[eé]zbes[ií]thetetlen|nelivrabil"
     r"|недостав|не (?:удалось доставить|доставлен)|teslim edileme|配信(?:不能|エラー)|メールエラー|送信エラー|配信できません|未送达|无法投递|退信|未傳遞|投递失败|传输失败|배달되지|반송|전송 실패|δεν παραδόθηκε",
     re.IGNORECASE,
 )
@@ -118,6 +118,7 @@ def is_automatic(prose: Prose) -> bool:
     return (
         bool(BOUNCE_SUBJECT.search(prose.subject[:400]) and not _ABOUT_BOUNCES.match(prose.subject))
         or is_delay(prose.subject[:300])
+        or has_null_sender(prose)
         or bool(_SYSTEM.search(prose.sender))
         or returns_message(prose)
     )

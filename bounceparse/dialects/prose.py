@@ -70,7 +70,7 @@ _DELAYED = Wording(
     r"not yet (?:been )?(?:delivered|received)|been delayed|(?:is|mail|message) delayed|will be retried|still being retried|attempts? will continue"
     r"|(?:will|to) (?:continue|keep) (?:on )?try|continue to (?:try|attempt)|warning message only|just a warning|only a warning|temporary failure report"
     r"|been postponed|advisory[- ]only|no action is required on your|do not need to re-?send|notification about a delay"
-    r"|have yet to be delivered|still awaiting delivery|delivery (?:is )?delayed|notification \(delay\)|再試行"
+    r"|have yet to be delivered|still awaiting delivery|(?:server|system|we) will (?:re)?try|not been (?:delivered|sent)[^.\n]{0,80} for (?:more than )?\d{1,3} ?hours?|delivery (?:is )?delayed|notification \(delay\)|再試行"
     r"|pr[oó]by dor[eę]czenia b[eę]d[aą] kontynuowane|op[oó][zź]nieni\w{1,4} w dostarczeniu|zustellung verz[oö]gert|weitere zustellversuche|remise (?:a été )?retard[eé]e"
     r"|nouvelles tentatives|entrega retrasada|seguir[aá] intentando|consegna ritardata|ulteriori tentativi|entrega atrasada|bezorging vertraagd"
     r"|leveransen f[oö]rsenad|doru[cč]en[ií] zpo[zž]d[eě]no|доставка задерживается|попытки доставки будут|配信が遅れ|投递延迟|배달이 지연|teslim gecikti",
