@@ -16,6 +16,7 @@ from bounceparse.db.standings import Standing, active, standing_of
 from bounceparse.db.tables import messages, outcomes, sent, standing
 from bounceparse.db.types import stored_key
 from bounceparse.policy import Suppression
+from bounceparse.reading import Place
 
 PAGE = 1000
 GROUPS: Mapping[str, sa.ColumnElement[Any]] = {
@@ -75,10 +76,17 @@ class HeldMessage:
     id: int
     account: str
     folder: str
+    uidvalidity: int
     uid: int
+    size: int
     error: str
     recorded_at: datetime
     raw: bytes
+
+    @property
+    def place(self) -> Place:
+        """Where it lies."""
+        return Place(self.account, self.folder, self.uidvalidity, self.uid)
 
 
 def outcome_pages(
@@ -158,7 +166,9 @@ def held_messages(connection: Connection, after: int) -> list[HeldMessage]:
             row.id,
             row.account,
             row.folder,
+            row.uidvalidity,
             row.uid,
+            row.size,
             row.error,
             row.recorded_at,
             zlib.decompress(row.raw) if row.raw else b"",

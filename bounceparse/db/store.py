@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from bounceparse.db import manual, queries, recording
+from bounceparse.db import manual, polls, queries, recording
 from bounceparse.db.engine import Database, chunks
 from bounceparse.db.ledger import SentMessage, add_sent, parse_sent
 from bounceparse.db.locks import hold_lock
@@ -107,6 +107,13 @@ class Store:
         with self._database.write() as connection:
             return recording.record_messages(connection, batch, self._policy, self._clock(), keep_raw=self._keep_raw)
 
+    def record_held(self, messages: Iterable[ReadMessage]) -> Recorded:
+        """Record messages that were held and have been read again; their held rows are replaced."""
+        batch = list(messages)
+        with self._database.write() as connection:
+            polls.drop_held(connection, (message.place for message in batch))
+            return recording.record_messages(connection, batch, self._policy, self._clock(), keep_raw=self._keep_raw)
+
     def note_marked(self, account: str, folder: str, uidvalidity: int, uids: Iterable[int]) -> None:
         """Note that these messages are marked, moved or deleted on the server."""
         place = _place(account, folder, uidvalidity)
@@ -114,6 +121,26 @@ class Store:
             for part in chunks(sorted(uids)):
                 marked = sa.update(messages).where(*place, messages.c.uid.in_(part))
                 connection.execute(marked.values(marked_at=self._clock()))
+
+    def confirm(self, account: str, folder: str, consequence: str) -> None:
+        """Note that a person agrees to what polls do in this folder (``ImapAccount.consequence``)."""
+        with self._database.write() as connection:
+            polls.confirm(connection, account, folder, consequence, self._clock())
+
+    def is_confirmed(self, account: str, folder: str, consequence: str) -> bool:
+        """Whether a person has agreed to that."""
+        with self._database.read() as connection:
+            return polls.is_confirmed(connection, account, folder, consequence)
+
+    def note_poll(self, account: str) -> None:
+        """Note that this mailbox was polled to its end."""
+        with self._database.write() as connection:
+            polls.note_poll(connection, account, self._clock())
+
+    def last_polls(self) -> dict[str, datetime]:
+        """When each mailbox was last polled to its end."""
+        with self._database.read() as connection:
+            return polls.last_polls(connection)
 
     # What was sent.
 

@@ -1,0 +1,56 @@
+"""What polls and people leave for the next poll: confirmed folders, the time of the last poll, held messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bounceparse.db.numbers import set_number
+from bounceparse.db.tables import messages, state
+from bounceparse.db.types import storable
+from bounceparse.reading import Place
+
+_POLLED = "polled\n"
+
+
+def confirm(connection: Connection, account: str, folder: str, consequence: str, now: datetime) -> None:
+    """Note that a person agrees to what a poll does in this folder."""
+    set_number(connection, _confirmed(account, folder, consequence), int(now.timestamp()))
+
+
+def is_confirmed(connection: Connection, account: str, folder: str, consequence: str) -> bool:
+    """Whether a person has agreed to that."""
+    name = _confirmed(account, folder, consequence)
+    return connection.execute(sa.select(state.c.value).where(state.c.name == name)).scalar() is not None
+
+
+def _confirmed(account: str, folder: str, consequence: str) -> str:
+    return storable(f"confirmed\n{account}\n{folder}\n{consequence}")
+
+
+def note_poll(connection: Connection, account: str, now: datetime) -> None:
+    """Note that a mailbox was polled to its end."""
+    set_number(connection, _POLLED + account, int(now.timestamp()))
+
+
+def last_polls(connection: Connection) -> dict[str, datetime]:
+    """When each mailbox was last polled to its end."""
+    rows = connection.execute(sa.select(state).where(state.c.name.startswith(_POLLED, autoescape=True)))
+    return {row.name.removeprefix(_POLLED): datetime.fromtimestamp(row.value, UTC) for row in rows}
+
+
+def drop_held(connection: Connection, places: Iterable[Place]) -> None:
+    """Forget the held rows of messages that are about to be recorded again."""
+    for place in places:
+        connection.execute(
+            sa.delete(messages).where(
+                messages.c.account == place.account,
+                messages.c.folder == place.folder,
+                messages.c.uidvalidity == place.uidvalidity,
+                messages.c.uid == place.uid,
+                messages.c.error.is_not(None),
+            )
+        )
