@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stats": ("stats", "Count outcomes by stream, domain, provider or reason."),
     "suppressions": ("suppressions", "List, add, lift, import, export and check suppressed addresses."),
     "keys": ("keys", "Make, rotate and list the keys that sign what we send."),
+    "evaluate": ("evaluate", "Judge the answers to labelled mail, and compare runs."),
     "rules": ("rules", "List and check the wording rules."),
     "db": ("db", "Create, upgrade and check the database schema."),
     "demo": ("demo", "See it work on sample mail, with nothing set up."),
