@@ -12,7 +12,8 @@ from datetime import datetime
 from bounceparse.addresses import is_placeholder
 from bounceparse.codes import Action
 from bounceparse.dates import parse_date
-from bounceparse.diagnosis import Diagnosis, diagnose
+from bounceparse.decoding import collapse
+from bounceparse.diagnosis import Diagnosis, diagnose, tells_success
 from bounceparse.mentions import find_blocklist, find_help_url, find_ip
 from bounceparse.outcomes import REASONS, Evidence, Fault, Outcome, Status
 from bounceparse.reports import (
@@ -47,6 +48,8 @@ _FEEDBACK = {
     "opt-out-list": "opt-out",
     "other": "other-report",
 }
+# Where a feedback report itself tells who complained; else the evidence names the header that does.
+_TOLD = ("original-rcpt-to", "removal-recipient", "original-recipient", "complainedRecipients", "smtp_to", None)
 _SUCCESS = {Action.DELIVERED: "delivered", Action.RELAYED: "relayed", Action.EXPANDED: "expanded"}
 _GAVE_UP = ("expired", "giving up", "gave up")
 _WAITING = (
@@ -77,10 +80,9 @@ def classify(report: Report, rules: RuleSet | None = None) -> tuple[Outcome, ...
 
 
 def _of_recipient(report: Report, item: DeliveryReport, recipient: RecipientReport, rules: RuleSet) -> Outcome:
-    success = _SUCCESS.get(recipient.action) if recipient.action else None
     found = diagnose(recipient, item, rules)
-    if success or (recipient.action is None and (recipient.status or "").startswith("2.")):
-        reason, status = success or "delivered", Status.OK
+    if tells_success(recipient):
+        reason, status = _SUCCESS[recipient.action or Action.DELIVERED], Status.OK
     else:
         reason = _settled(found, recipient)
         status = _status(found, reason, recipient, item)
@@ -185,7 +187,9 @@ def _of_other(report: Report, item: Item, rules: RuleSet) -> list[Outcome]:
         evidence = Evidence("mdn/disposition", "disposition-notification", item.disposition, report.dialect)
         reason = "read-receipt"
     elif isinstance(item, AutoReply):
-        reason, evidence = "auto-reply", Evidence("auto-reply", item.part, item.matched, report.dialect)
+        rule = "auto-reply/left-organisation" if item.left else "auto-reply"
+        part, matched = ("text", collapse(item.left)) if item.left else (item.part, item.matched)
+        reason, evidence = "auto-reply", Evidence(rule, part, matched, report.dialect)
     elif isinstance(item, Challenge):
         reason, evidence = "challenge-mail", Evidence("challenge", item.part, item.matched, report.dialect)
     else:
@@ -238,8 +242,9 @@ def _of_feedback(report: Report, item: FeedbackReport, rules: RuleSet) -> list[O
     kind = item.feedback_type.strip().lower()
     reason = _FEEDBACK.get(kind, "other-report")
     written = item.fields.get("feedback-type")
+    recovered = item.recipients and item.recipients_from not in _TOLD
     evidence = Evidence(
-        f"{report.dialect or 'arf'}/{reason}",
+        f"{report.dialect or 'arf'}/{reason}{f':{item.recipients_from}' if recovered else ''}",
         "feedback-report" if written else "headers",
         written or report.subject or kind,
         report.dialect,

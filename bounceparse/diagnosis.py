@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bounceparse.codes import Phase
+from bounceparse.codes import Action, Phase
 from bounceparse.mime import collapse
 from bounceparse.outcomes import REASONS, Status
 from bounceparse.replies import Reply, read_reply
@@ -62,7 +62,11 @@ def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet)
     reply = read_reply(words) if words else _NO_REPLY
     host = _host_of(recipient)
     phase = recipient.phase or find_phase(recipient, report.text, alone)
-    finding, provider = _find(recipient, report, rules, reply, part, host, phase, alone)
+    finding: _Finding | None
+    if tells_success(recipient):
+        finding, provider = None, rules.provider_of(host)
+    else:
+        finding, provider = _find(recipient, report, rules, reply, part, host, phase, alone)
     written = reply.enhanced or recipient.status
     if finding and finding.enhanced and not reply.enhanced and (written or ".0.0").endswith(".0.0"):
         written = finding.enhanced
@@ -81,6 +85,13 @@ def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet)
         temporary=_is_temporary(reply, recipient.status),
         by_text=finding is not None and finding.by_text,
     )
+
+
+def tells_success(recipient: RecipientReport) -> bool:
+    """Whether the message reached ``recipient`` or was passed on: no rule about failures is asked then."""
+    if recipient.action is None:
+        return (recipient.status or "").startswith("2.")
+    return recipient.action not in (Action.FAILED, Action.DELAYED)
 
 
 def _words_of(recipient: RecipientReport, report: DeliveryReport) -> tuple[str, str]:
@@ -188,7 +199,7 @@ def _find_by_status(recipient: RecipientReport, rules: RuleSet, reply: Reply) ->
 
 
 def _is_temporary(reply: Reply, status: str | None) -> bool:
-    if reply.code:
+    if reply.code and reply.code > 399:
         return reply.code < 500
     return (reply.enhanced or status or "5").startswith("4")
 

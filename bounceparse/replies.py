@@ -18,12 +18,12 @@ TEXT_CAP = 2048
 """Characters of a reply that are looked at."""
 
 _CODE = r"(4[2-57]\d|5[0-57]\d)"
-# RFC 5321 section 4.2 with RFC 2034; seen too: "550 #5.1.1", "550: text", "550 550 5.1.1", "552 1 Requested ..."
+# RFC 5321 section 4.2 with RFC 2034; seen too: "550 #5.1.1", "#550 5.1.1", "550: text", "550 550 5.1.1"
 _HEAD = re.compile(
-    r"[\s\"'<(\[]*([245]\d\d)(?=[ \-:;,.)\]'\"/]|$)(?:[ \-:]\s*(?:\1[ \-])?#?([245]\.\d{1,3}\.\d{1,3})(?![\d.]))?",
+    r"[\s\"'<(\[#]*([245]\d\d)(?=[ \-:;,.)\]'\"/]|$)(?:[ \-:]\s*(?:\1[ \-])?#?([245]\.\d{1,3}\.\d{1,3})(?![\d.]))?",
     re.ASCII,
 )
-_UNITS = r"(?! ?(?:[kmgKMG]i?[bB]\b|bytes?\b|m(?:essage|inute|ail)s?\b|recipients?\b|seconds?\b|days?\b|hours?\b|%))"
+_UNITS = r"(?! ?(?:[kmgKMG]i?[bB]\b|bytes?\b|m(?:essages|essage\(s\)|inutes?|ails)\b|recipients?\b|seconds?\b|days?\b|hours?\b|%))"
 _INNER = re.compile(rf"{_CODE}(?=[ \-]|$){_UNITS}", re.ASCII)
 # "Unknown address error 550-'5.1.1 ...'": IronPort and, in its early years, Amazon SES
 _QUOTED = re.compile(
@@ -33,7 +33,7 @@ _NAMED_CODE = re.compile(
     r"(?:error|status|code|reply|response)[ _]?(?:code)?[ :=#]{1,3}([45]\d\d)\b", re.IGNORECASE | re.ASCII
 )
 # What stands before a quoted reply; ":" alone covers "said:", "reason:", "host mx.example [192.0.2.1]:" and the like.
-_LEADS = ("->", ":", "said", "returned", "replied", "error", "<<<", ">>>", "=>", "with", "was", "<")
+_LEADS = ("->", ":", "said", "returned", "replied", "error", "<<<", ">>>", "=>", "with", "was", "<", "because of", "smtp;")
 _OPENERS = " '\"<([{`"
 
 
@@ -138,7 +138,7 @@ def read_reply(text: str) -> Reply:
         code = int(named[1]) if named else None
     code = outer_code or code
     bare = head is not None and len(words) < 16 and not any(map(str.isalpha, words))
-    return Reply(text, code if code is None or code > 399 else None, enhanced, words, around, bare, cuts)
+    return Reply(text, code, enhanced, words, around, bare, cuts)
 
 
 def _find_inner(words: str, head: re.Match[str] | None) -> tuple[int, int | None]:
@@ -146,11 +146,11 @@ def _find_inner(words: str, head: re.Match[str] | None) -> tuple[int, int | None
     if "'" in words and (quoted := _QUOTED.match(words)):
         return quoted.start(2), int(quoted[1]) if quoted[1] else None
     begin = 0
-    if " 5" not in words and " 4" not in words and ":5" not in words and ":4" not in words and "<4" not in words:
+    if " 5" not in words and " 4" not in words and ":5" not in words and ":4" not in words and "<4" not in words and ";5" not in words:
         return 0, None
     for found in _INNER.finditer(words, 1):
         at = found.start()
-        if words[at - 1] not in " '\"<([{`:>":
+        if words[at - 1] not in " '\"<([{`:;>":
             continue
         before = words[max(0, at - 40) : at]
         if (

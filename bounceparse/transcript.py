@@ -45,6 +45,7 @@ _MARKERS = (
 )
 _SENTENCES = (
     ("does not like recipient", Phase.RCPT),  # qmail
+    ("refused to talk to me", Phase.CONNECT),  # Postfix
     ("but sender was rejected", Phase.MAIL),
     ("failed after i sent the message", Phase.EOM),
     ("failed on data command", Phase.DATA),

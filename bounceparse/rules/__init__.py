@@ -10,7 +10,8 @@ rules as they stand), then, asked separately, enhanced codes and reply codes. Co
 ``status``      only where it differs from the one that the reason has
 ``text``        RE2 patterns over folded text (:func:`bounceparse.replies.fold`): one, or a list of alternatives
 ``code``        reply codes; with ``text`` a reply without any code passes too
-``enhanced``    enhanced codes; ``*.1.1`` stands for 4.1.1 and 5.1.1, ``5.7.*`` for every detail
+``enhanced``    enhanced codes; ``*.1.1`` stands for 4.1.1 and 5.1.1, ``5.7.*`` for every detail; with ``text`` the
+                reply must have one of them
 ``exit``        exit statuses of a local delivery agent (sysexits.h)
 ``remote_mta``  host names, ``*.example.com`` for a domain and all below it
 ``phase``       phases of the SMTP dialogue, see :class:`bounceparse.codes.Phase`
@@ -270,12 +271,12 @@ def _span(found: Any, data: bytes) -> tuple[int, int]:
 
 
 def _applies(rule: Rule, code: int | None, enhanced: str | None, host: str | None, phase: Phase | None) -> bool:
-    """Whether the conditions beside the text hold; a reply without codes passes conditions on codes."""
+    """Whether the conditions beside the text hold; a reply without code passes the one on reply codes."""
     if rule.unconditional:
         return True
     if rule.code and code is not None and code not in rule.code:
         return False
-    if rule.enhanced and enhanced is not None and enhanced not in rule.enhanced:
+    if rule.enhanced and enhanced not in rule.enhanced:
         return False
     if rule.phase and phase not in rule.phase:
         return False
@@ -286,8 +287,8 @@ def find_unmet(rule: Rule, code: int | None, enhanced: str | None, host: str | N
     """Which condition beside the text keeps ``rule`` from deciding, in words for a person; None where all hold."""
     if rule.code and code is not None and code not in rule.code:
         return f"is for reply code {_any_of(rule.code)}, not {code}"
-    if rule.enhanced and enhanced is not None and enhanced not in rule.enhanced:
-        return f"is for enhanced code {_any_of(rule.enhanced)}, not {enhanced}"
+    if rule.enhanced and enhanced not in rule.enhanced:
+        return f"is for enhanced code {_any_of(rule.enhanced)}, not {enhanced or 'for a reply without one'}"
     if rule.phase and phase not in rule.phase:
         return f"is for a refusal in {_any_of(rule.phase)}, not in {phase or 'a phase that is not told'}"
     if _applies(rule, code, enhanced, host, phase):
