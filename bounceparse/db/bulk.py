@@ -35,28 +35,53 @@ def insert_new(connection: Connection, table: sa.Table, rows: Sequence[Mapping[s
     return execute_many(connection, _insert(table, connection.dialect.name, tuple(rows[0])), rows)
 
 
+def insert_tuples(
+    connection: Connection, table: sa.Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]
+) -> int:
+    """As :func:`insert_new`, with the values of the columns ``names`` in their order."""
+    plan = _plan(_insert(table, connection.dialect.name, names), connection.dialect)
+    return connection.exec_driver_sql(plan.sql, _storable(plan, rows, connection.dialect)).rowcount
+
+
+def storable_rows(
+    connection: Connection, table: sa.Table, names: tuple[str, ...], rows: Sequence[Sequence[Any]]
+) -> list[tuple[Any, ...]]:
+    """Values of the columns ``names`` as the driver can take them."""
+    return _storable(
+        _plan(_insert(table, connection.dialect.name, names), connection.dialect), rows, connection.dialect
+    )
+
+
 def execute_many(connection: Connection, statement: sa.UpdateBase, rows: Sequence[Mapping[str, Any]]) -> int:
     """Execute a statement, which must be a module's constant, once for each of ``rows``; return the rows changed."""
     plan = _plan(statement, connection.dialect)
-    is_sqlite = connection.dialect.name == "sqlite"
-    values = []
-    for row in rows:
-        picked = list(plan.pick(row))
-        if not _is_plain("".join([text for place in plan.texts if (text := picked[place]) is not None])):
-            for place in plan.texts:
-                text = picked[place]
-                picked[place] = None if text is None else storable(text)
-        if is_sqlite:
-            for place in plan.times:
-                time = picked[place]
-                if time is not None:
-                    picked[place] = time_text(time)
-        values.append(tuple(picked))
+    values = _storable(plan, [plan.pick(row) for row in rows], connection.dialect)
     return connection.exec_driver_sql(plan.sql, values).rowcount
 
 
+def _storable(plan: _Plan, rows: Sequence[Sequence[Any]], dialect: Dialect) -> list[tuple[Any, ...]]:
+    """The rows after the conversions that the column types would make."""
+    texts = itemgetter(*plan.texts, *plan.texts[:1]) if plan.texts else None
+    times = plan.times if dialect.name == "sqlite" else ()
+    found = []
+    for row in rows:
+        values = row
+        # looked at once: nearly all rows are such that storable() changes nothing
+        if texts is not None and not _is_plain("".join(filter(None, texts(row)))):
+            values = list(values)
+            for place in plan.texts:
+                if (text := values[place]) is not None:
+                    values[place] = storable(text)
+        if times:
+            values = list(values)
+            for place in times:
+                if (time := values[place]) is not None:
+                    values[place] = time_text(time)
+        found.append(tuple(values))
+    return found
+
+
 def _is_plain(text: str) -> bool:
-    """Whether all of a row's text, looked at once, is such that :func:`storable` changes nothing."""
     return text.isascii() and "\x00" not in text
 
 

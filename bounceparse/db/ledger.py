@@ -11,11 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bounceparse.clues import Key, message_key
-from bounceparse.db.bulk import execute_many, insert_new
+from bounceparse.clues import Key
+from bounceparse.db.bulk import execute_many
 from bounceparse.db.engine import chunks
-from bounceparse.db.tables import outcomes, sent, state, streams
-from bounceparse.db.types import storable, stored_key
+from bounceparse.db.tables import outcomes, sent
+from bounceparse.db.types import storable
 from bounceparse.errors import ConfigError
 from bounceparse.match import Found, Lookup, Sent
 from bounceparse.outcomes import Status
@@ -30,7 +30,7 @@ RANK: Mapping[str, int] = {
 }
 """A sent row's status only moves up, so the order in which reports arrive does not matter."""
 
-_CATEGORIES = ("marketing", "transactional")
+CATEGORIES = ("marketing", "transactional")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +66,6 @@ class SentMessage:
 
 COLUMNS = tuple(f.name for f in fields(SentMessage))
 _TIMES = ("sent_at", "status_at")
-_LATER = (
-    "provider_id",
-    "provider_key",
-    "envelope_id",
-    "from_address",
-    "subject",
-    "stream",
-    "list_id",
-    "customer",
-    "sent_at",
-)
 
 
 def parse_sent(row: Mapping[str, Any]) -> SentMessage:
@@ -96,8 +85,8 @@ def parse_sent(row: Mapping[str, Any]) -> SentMessage:
             values[name] = _parse_time(name, values[name])
     if values.get("status", Status.INJECTED) not in RANK:
         raise ConfigError(f"status {values['status']!r} is none of: {', '.join(RANK)}")
-    if values.get("category", _CATEGORIES[0]) not in _CATEGORIES:
-        raise ConfigError(f"category {values['category']!r} is none of: {', '.join(_CATEGORIES)}")
+    if values.get("category", CATEGORIES[0]) not in CATEGORIES:
+        raise ConfigError(f"category {values['category']!r} is none of: {', '.join(CATEGORIES)}")
     return SentMessage(**values)
 
 
@@ -109,74 +98,6 @@ def _parse_time(name: str, text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def add_sent(connection: Connection, batch: Sequence[SentMessage], now: datetime) -> tuple[int, set[str]]:
-    """Write rows that are new, complete those that are known, move statuses; also their streams.
-
-    Returns how many were new and the keys under which outcomes may now be matched.
-    """
-    rows = [_row(one, now) for one in batch]
-    new = insert_new(connection, sent, rows)
-    if new < len(rows):
-        execute_many(connection, _COMPLETE, [{f"b_{name}": row[name] for name in _COMPLETED} for row in rows])
-    told = [row for row in rows if row["status"] != Status.INJECTED]
-    if told:
-        execute_many(connection, _MOVE_BY_KEY, [_move(row) for row in told])
-    _add_streams(connection, batch)
-    connection.execute(sa.update(state).where(state.c.name == "ledger").values(value=state.c.value + 1))
-    keys = {row["message_key"] for row in rows}
-    return new, keys.union(row["provider_key"] for row in rows if row["provider_key"])
-
-
-def _row(one: SentMessage, now: datetime) -> dict[str, Any]:
-    recipient_key = stored_key(one.recipient)
-    status_at = one.status_at
-    if status_at is None and one.status != Status.INJECTED:
-        status_at = one.sent_at or now
-    return {
-        "message_id": one.message_id.strip().strip("<>"),
-        "message_key": storable(message_key(one.message_id) or one.message_id),
-        "recipient": one.recipient,
-        "recipient_key": recipient_key,
-        "domain_key": recipient_key.rpartition("@")[2],
-        "provider_id": one.provider_id,
-        "provider_key": message_key(one.provider_id),
-        "envelope_id": one.envelope_id,
-        "from_address": one.from_address,
-        "subject": one.subject,
-        "stream": one.stream,
-        "list_id": one.list_id,
-        "customer": one.customer,
-        "sent_at": one.sent_at or now,
-        "status": one.status,
-        "reason": one.reason,
-        "status_at": status_at,
-    }
-
-
-def _add_streams(connection: Connection, batch: Sequence[SentMessage]) -> None:
-    """A stream is known from its first row on; a later row that tells sender or category corrects it."""
-    named = {one.stream: one for one in batch if one.stream}
-    if not named:
-        return
-    rows = [
-        {"name": name, "sender": one.sender or "", "category": one.category or _CATEGORIES[0]}
-        for name, one in named.items()
-    ]
-    insert_new(connection, streams, rows)
-    for name, one in named.items():
-        told = {key: value for key, value in (("sender", one.sender), ("category", one.category)) if value}
-        if told:
-            connection.execute(sa.update(streams).where(streams.c.name == name).values(**told))
-
-
-_COMPLETED = ("message_key", "recipient_key", *_LATER)
-_COMPLETE = (
-    sa.update(sent)
-    .where(sent.c.message_key == sa.bindparam("b_message_key"), sent.c.recipient_key == sa.bindparam("b_recipient_key"))
-    .values(
-        {name: sa.func.coalesce(sent.c[name], sa.bindparam(f"b_{name}", type_=sent.c[name].type)) for name in _LATER}
-    )
-)
 _RANK = sa.case(RANK, value=sent.c.status, else_=0)
 _HIGHER = sa.or_(
     sa.bindparam("b_rank") > _RANK,
@@ -195,21 +116,11 @@ _MOVE = (
         presumed=sa.false(),
     )
 )
-_MOVE_BY_KEY = _MOVE.where(
+MOVE_BY_KEY = _MOVE.where(
     sent.c.message_key == sa.bindparam("b_message_key"), sent.c.recipient_key == sa.bindparam("b_recipient_key")
 )
+"""Moves the status of a row, when what is told ranks higher or is a later word of the same rank."""
 _MOVE_BY_ID = _MOVE.where(sent.c.id == sa.bindparam("b_id"))
-
-
-def _move(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "b_message_key": row["message_key"],
-        "b_recipient_key": row["recipient_key"],
-        "b_rank": RANK[row["status"]],
-        "b_status": row["status"],
-        "b_reason": row["reason"],
-        "b_at": row["status_at"],
-    }
 
 
 def move_statuses(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:

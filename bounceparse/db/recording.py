@@ -13,11 +13,14 @@ from sqlalchemy.engine import Connection
 from bounceparse.clues import ladder
 from bounceparse.db.bulk import execute_many, insert_new
 from bounceparse.db.engine import chunks
+from bounceparse.db.intake import take_inbox
 from bounceparse.db.ledger import Ledger, move_statuses, restore_statuses
+from bounceparse.db.listed import listed
 from bounceparse.db.numbers import LEDGER, REMATCHED, numbers, set_number, take_seq
 from bounceparse.db.rows import NewOutcome, event_key, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.standings import judge, measure_coverage, proven_mailboxes, update_standing
 from bounceparse.db.tables import UNSETTLED, messages, outcomes
+from bounceparse.db.types import Utc
 from bounceparse.ingest import Recorded
 from bounceparse.match import match
 from bounceparse.outcomes import Status
@@ -138,28 +141,30 @@ def rematch(connection: Connection, policy: Policy, now: datetime, keys: Iterabl
 
     ``keys`` limits it to outcomes with these message keys (rows of the ledger that have just arrived).
     """
-    young = sa.select(*_UNSETTLED).where(sa.text(UNSETTLED), outcomes.c.recorded_at > now - REMATCH_WINDOW)
     changed = 0
-    for unsettled in _unsettled(connection, young, keys):
-        rows = _match_again(connection, unsettled)
-        if rows:
+    for unsettled in _unsettled(connection, now - REMATCH_WINDOW, keys):
+        if unsettled and (rows := _match_again(connection, unsettled)):
             _rewrite(connection, rows, policy, now)
             changed += len(rows)
     return changed
 
 
-def _unsettled(
-    connection: Connection, young: sa.Select[Any], keys: Iterable[str] | None
-) -> Iterator[Sequence[sa.Row[Any]]]:
+_YOUNG = sa.select(*_UNSETTLED).where(sa.text(UNSETTLED), outcomes.c.recorded_at > sa.bindparam("since", type_=Utc()))
+_YOUNG_OF_KEYS = _YOUNG.where(listed(outcomes.c.message_key))
+_YOUNG_AFTER = (
+    _YOUNG.where(sa.or_(outcomes.c.message_key.is_not(None), outcomes.c.envelope_id.is_not(None)))
+    .where(outcomes.c.id > sa.bindparam("last"))
+    .order_by(outcomes.c.id)
+    .limit(1000)
+)
+
+
+def _unsettled(connection: Connection, since: datetime, keys: Iterable[str] | None) -> Iterator[Sequence[sa.Row[Any]]]:
     if keys is not None:
-        for part in chunks(sorted(keys)):
-            yield connection.execute(young.where(outcomes.c.message_key.in_(part))).all()
+        yield connection.execute(_YOUNG_OF_KEYS, {"since": since, "listed": sorted(keys)}).all()
         return
     last = 0
-    known = sa.or_(outcomes.c.message_key.is_not(None), outcomes.c.envelope_id.is_not(None))
-    while rows := connection.execute(
-        young.where(known, outcomes.c.id > last).order_by(outcomes.c.id).limit(1000)
-    ).all():
+    while rows := connection.execute(_YOUNG_AFTER, {"since": since, "last": last}).all():
         yield rows
         last = rows[-1].id
 
@@ -242,6 +247,7 @@ def settle(connection: Connection, policy: Policy, now: datetime) -> int:
 
     Returns how many outcomes found their message.
     """
+    take_inbox(connection, now)
     values = numbers(connection)
     changed = 0
     if values[LEDGER] != values[REMATCHED]:

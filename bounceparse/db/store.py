@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,9 +12,10 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from bounceparse.db import manual, polls, queries, recording
+from bounceparse.db import intake, manual, polls, queries, recording
 from bounceparse.db.engine import Database, chunks
-from bounceparse.db.ledger import SentMessage, add_sent, parse_sent
+from bounceparse.db.intake import ImportPosition
+from bounceparse.db.ledger import SentMessage, parse_sent
 from bounceparse.db.locks import hold_lock
 from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
 from bounceparse.db.rows import RecordedOutcome
@@ -26,7 +28,7 @@ from bounceparse.ingest import Recorded
 from bounceparse.policy import Policy, Suppression
 from bounceparse.reading import ReadMessage
 
-IMPORT_BATCH = 1000
+IMPORT_BATCH = 10_000
 _CHECK_BATCH = 2000
 
 
@@ -152,18 +154,51 @@ class Store:
         """
         self.import_sent([parse_sent({"message_id": message_id, "recipient": recipient, **columns})])
 
-    def import_sent(self, rows: Iterable[SentMessage]) -> tuple[int, int]:
-        """Record many, streaming: how many rows were new and how many known. Interrupted, it can be run again."""
+    def import_sent(
+        self,
+        rows: Iterable[SentMessage],
+        *,
+        resume: ImportPosition | None = None,
+    ) -> tuple[int, int]:
+        """Record many, streaming, 10,000 a transaction: how many rows were new and how many known.
+
+        Interrupted, it can be run again: what is known already is passed over. With ``resume`` the position that
+        the source has reached is kept with each batch, for :meth:`import_position`.
+        """
         new = known = 0
         source = iter(rows)
-        while batch := list(islice(source, IMPORT_BATCH)):
+        # While one batch is written the next one is read: the database and this process work at the same time.
+        with ThreadPoolExecutor(1) as writer:
+            pending: Future[int] | None = None
+            size = 0
+            while batch := list(islice(source, IMPORT_BATCH)):
+                reached = resume.reached() if resume is not None else 0
+                prepared = intake.prepare(batch, self._clock())
+                if pending is not None:
+                    new += (added := pending.result())
+                    known += size - added
+                pending, size = writer.submit(self._add_sent, prepared, resume, reached), len(batch)
+            if pending is not None:
+                new += (added := pending.result())
+                known += size - added
+        if resume is not None:
             with self._database.write() as connection:
-                now = self._clock()
-                added, keys = add_sent(connection, batch, now)
-                recording.rematch(connection, self._policy, now, keys)
-            new += added
-            known += len(batch) - added
+                intake.forget_position(connection, resume)
         return new, known
+
+    def _add_sent(self, batch: intake.Prepared, resume: ImportPosition | None, reached: int) -> int:
+        with self._database.write() as connection:
+            now = self._clock()
+            added, keys = intake.add_sent(connection, batch, now)
+            recording.rematch(connection, self._policy, now, keys)
+            if resume is not None:
+                intake.note_position(connection, resume, reached)
+        return added
+
+    def import_position(self, resume: ImportPosition) -> int:
+        """How far an import of this very source had come when it was interrupted; 0 when it was not."""
+        with self._database.read() as connection:
+            return intake.position(connection, resume)
 
     def settle(self) -> int:
         """What each poll does beside reading: match again what waits for its ledger row, for 14 days.

@@ -15,19 +15,87 @@ from sqlalchemy.engine import Connection
 from bounceparse.db.tables import inbox
 
 VIEW_PREFIX = "bounceparse_v1_"
-_OUTCOMES = (
-    "seq id kind status reason fault recipient original_recipient final_recipient message_id envelope_id feedback_id"
-    " list_id action enhanced_status smtp_code diagnostic smtp_phase reporting_mta remote_mta sending_ip provider"
-    " blocklist help_url subject occurred_at event_at recorded_at mailbox trust matched_by match_evidence sent_id"
-    " stream customer address_key domain_key is_copy evidence_rule evidence_part evidence_matched evidence_dialect"
-).split()
-_STANDING = (
-    "seq id subject scope cause status reason since until count last_at outcome_id origin note lifted_at lifted_by"
-).split()
-_SENT = (
-    "id message_id recipient recipient_key provider_id envelope_id from_address subject stream list_id customer sent_at"
-    " status reason status_at complained_at unsubscribed_at"
-).split()
+_OUTCOMES = [
+    "seq",
+    "id",
+    "kind",
+    "status",
+    "reason",
+    "fault",
+    "recipient",
+    "original_recipient",
+    "final_recipient",
+    "message_id",
+    "envelope_id",
+    "feedback_id",
+    "list_id",
+    "action",
+    "enhanced_status",
+    "smtp_code",
+    "diagnostic",
+    "smtp_phase",
+    "reporting_mta",
+    "remote_mta",
+    "sending_ip",
+    "provider",
+    "blocklist",
+    "help_url",
+    "subject",
+    "occurred_at",
+    "event_at",
+    "recorded_at",
+    "mailbox",
+    "trust",
+    "matched_by",
+    "match_evidence",
+    "sent_id",
+    "stream",
+    "customer",
+    "address_key",
+    "domain_key",
+    "is_copy",
+    "evidence_rule",
+    "evidence_part",
+    "evidence_matched",
+    "evidence_dialect",
+]
+_STANDING = [
+    "seq",
+    "id",
+    "subject",
+    "scope",
+    "cause",
+    "status",
+    "reason",
+    "since",
+    "until",
+    "count",
+    "last_at",
+    "outcome_id",
+    "origin",
+    "note",
+    "lifted_at",
+    "lifted_by",
+]
+_SENT = [
+    "id",
+    "message_id",
+    "recipient",
+    "recipient_key",
+    "provider_id",
+    "envelope_id",
+    "from_address",
+    "subject",
+    "stream",
+    "list_id",
+    "customer",
+    "sent_at",
+    "status",
+    "reason",
+    "status_at",
+    "complained_at",
+    "unsubscribed_at",
+]
 _NOW = {"sqlite": "strftime('%Y-%m-%d %H:%M:%f000+00:00', 'now')", "postgresql": "now()"}
 _WRITTEN = tuple(column.name for column in inbox.columns if column.name != "id")
 _TIMES = ("sent_at", "status_at")
