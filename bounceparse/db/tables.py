@@ -25,7 +25,7 @@ METADATA = sa.MetaData(
 )
 PREFIX = "bounceparse_"
 VERSION_TABLE = "bounceparse_alembic_version"
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The revision that this code needs; a test says that it is the newest migration."""
 
 
@@ -285,6 +285,23 @@ class StandingRow(_Table, table=True):
     lifted_by: str | None = _text(null=True)
 
 
+class HistoryRow(_Table, table=True):
+    """What an outcome was before reclassifying changed it: its status and reason, and all that changed as JSON.
+
+    ``version`` is the bounceparse that found the present answer, ``changed`` the former values by column.
+    """
+
+    __tablename__ = "bounceparse_history"
+    __table_args__ = (sa.Index("ix_bounceparse_history_outcome_id", "outcome_id"),)
+    id: int | None = _id()
+    outcome_id: int = _number(big=True)
+    changed_at: datetime = _time(null=False)
+    version: str = _text()
+    status: str = _text()
+    reason: str = _text()
+    changed: str = _text()
+
+
 class StateRow(_Table, table=True):
     """Numbers that must survive: ``seq`` (its row is also the lock that puts writers in a line), ``ledger``, ..."""
 
@@ -305,4 +322,5 @@ sent = _table(SentRow)
 inbox = _table(InboxRow)
 streams = _table(StreamRow)
 standing = _table(StandingRow)
+history = _table(HistoryRow)
 state = _table(StateRow)
