@@ -184,12 +184,16 @@ class DispositionReport:
 
 @dataclass(frozen=True, slots=True)
 class AutoReply:
-    """An automatic answer (RFC 3834). ``matched`` is the header or words that tell it, ``part`` where they stand."""
+    """An automatic answer (RFC 3834). ``matched`` is the header or words that tell it, ``part`` where they stand.
+
+    ``left`` holds the words that say that the person has gone, or the address will go: a hint for a person.
+    """
 
     recipient: str | None
     matched: str
     part: str
     original: OriginalMessage = OriginalMessage()
+    left: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

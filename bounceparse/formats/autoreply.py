@@ -26,6 +26,28 @@ _PRESENT = (
     "x-fc-machinegenerated",  # FirstClass
     "x-ms-exchange-inbox-rules-loop",
 )
+# Systems that acknowledge or hold a mail: Zendesk, OTRS, Freshdesk, Request Tracker, Jira Service Management, Mailman.
+_SYSTEMS = (
+    "x-zendesk-from-account-id",
+    "x-otrs-loop",
+    "x-freshdesk-ticket",
+    "x-rt-loop-prevention",
+    "rt-ticket",
+    "x-jira-fingerprint",
+    "x-list-administrivia",
+)
+# A person has gone, or the address will go: in the text of an automatic answer this is a hint, never more.
+_LEFT = re.compile(
+    r"(?:has|have|had) left (?:the |our )?(?:company|organi[sz]ation|firm|business|university|team)|no longer (?:works?|working|employed|with (?:the|our|us)|part of|at)\b"
+    r"|(?:mailbox|address|account) (?:is|will be|has been) (?:no longer (?:active|in use|valid|monitored|read)|closed|deactivated|deleted)|(?:mailbox|address|account) does not exist"
+    r"|nie pracuj[eęą]|ju[zż] nie (?:pracuje|jest pracownikiem)|adres (?:jest|zosta[lł]) (?:ju[zż] )?(?:nieaktywny|nieaktualny|zlikwidowany|wy[lł][aą]czony)"
+    r"|nicht mehr (?:im unternehmen|f[uü]r .{1,40} t[aä]tig|bei (?:uns|der|.{1,30}) (?:t[aä]tig|besch[aä]ftigt))|(?:postfach|adresse) (?:ist|wird|wurde) (?:nicht mehr (?:aktiv|g[uü]ltig|gelesen)|deaktiviert|gel[oö]scht)"
+    r"|ne (?:fais|fait) plus partie|ne travaille plus|(?:adresse|bo[iî]te) n['’]est plus (?:valide|active|utilis[eé]e)|a quitt[eé] (?:la soci[eé]t[eé]|l['’]entreprise)"
+    r"|ya no trabaj[oa]|(?:cuenta|direcci[oó]n) (?:ya )?no (?:existe|est[aá] activa)|non lavor[oa] pi[uù]|indirizzo non [eè] pi[uù] (?:attivo|valido)|niet meer (?:werkzaam|in dienst)|(?:adres|mailbox) (?:bestaat niet meer|is niet meer)"
+    r"|j[aá] n[aã]o (?:trabalh|fa[cç]|integr)|n[aã]o trabalh[oa] mais|slutat (?:p[aå]|hos|min)|arbetar inte l[aä]ngre|ikke l[aæ]ngere ansat|sluttet i|ei ole en[aä][aä] (?:t[oö]iss[aä]|palveluksessa)"
+    r"|(?:ji[zž]|u[zž]) (?:ve firm[eě] )?n[ei]pracuj|nedolgozom|m[aá]r nem dolgoz|nu mai (?:lucr|sunt angajat)|больше не работа|уволил|більше не працю|art[iı]k .{0,30}[cç]al[iı][sş]m[iı]yor|退職|退社|已离职|已離職|퇴사|퇴직",
+    re.IGNORECASE,
+)
 # Headers with the values that tell it.
 _VALUES = (
     ("auto-submitted", re.compile(r"auto-(?:replied|generated|notified)|vacation|x-", re.IGNORECASE)),
@@ -51,7 +73,7 @@ _SUBJECT = re.compile(
     r"|automatisch antwoord|afwezig|niet aanwezig|buiten kantoor"
     r"|autosvar|automati(?:skt|sk) svar|fr[aå]nvaro|ej p[aå] kontoret|ikke til stede|frav[aæ]r"
     r"|automaattinen vastaus|poissa\b"
-    r"|automatick[aá] odpove[dď]|mimo kancel[aá][rř]|nep[rř][ií]tomnos[tť]"
+    r"|automatick[aá] odpov[eě][dď]|mimo kancel[aá][rř]|nep[rř][ií]tomnos[tť]|neprítomnos[tť]|dovolená"
     r"|automatikus v[aá]lasz|h[aá]zon k[ií]v[uü]l|r[aă]spuns automat"
     r"|автоматический ответ|автоответ|нет на работе|в отпуске|автоматична відповідь|поза офісом"
     r"|otomatik yan[iı]t|ofis d[iı][sş][iı]nda|i̇?zinli"
@@ -63,6 +85,10 @@ _SUBJECT = re.compile(
 )
 
 
+_TEXT_CAP = 4096
+_LARGE = 200_000
+
+
 def read_autoreply(mail: Mail) -> AutoReply | None:
     """The automatic answer that ``mail`` is, None where nothing marks it as one."""
     found = _marker(mail)
@@ -71,7 +97,14 @@ def read_autoreply(mail: Mail) -> AutoReply | None:
     part, matched = found
     loop = clean_address(mail.get("x-ms-exchange-inbox-rules-loop"))
     sender = loop if loop and "@" in loop else clean_address(mail.get("from"))
-    return AutoReply(recipient=sender, matched=matched, part=part, original=read_original(None, mail))
+    left = None if mail.end - mail.body_at > _LARGE else _LEFT.search(mail.readable[:_TEXT_CAP])
+    return AutoReply(
+        recipient=sender,
+        matched=matched,
+        part=part,
+        original=read_original(None, mail),
+        left=left[0] if left else None,
+    )
 
 
 def _marker(mail: Mail) -> tuple[str, str] | None:
@@ -85,6 +118,9 @@ def _marker(mail: Mail) -> tuple[str, str] | None:
             for value in mail.get_all(name, 5):
                 if pattern.search(value):
                     return "headers", value[:300]
+    for name in _SYSTEMS:
+        if mail.has(name):
+            return "headers", (mail.line(name) or name)[:300]
     subject = mail.get("subject") or ""
     found = _SUBJECT.match(subject[:300])
     return ("subject", found[0]) if found else None
