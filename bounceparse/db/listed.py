@@ -36,14 +36,14 @@ class _List(TypeDecorator[Sequence[Any]]):
         return json.dumps(values) if dialect.name == "sqlite" else values
 
 
-class _Listed(FunctionElement[bool]):
-    type = sa.Boolean()
+class _Listed(FunctionElement[Any]):
+    # Not typed as boolean: SQLite would be asked whether it is = 1, and use no index.
     name = "listed"
     inherit_cache = True
 
 
-@compiles(_Listed, "sqlite")
-def _on_sqlite(element: _Listed, compiler: Any, **options: Any) -> str:
+@compiles(_Listed)
+def _otherwise(element: _Listed, compiler: Any, **options: Any) -> str:
     column, given = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({given}))"  # noqa: S608
 
@@ -54,7 +54,7 @@ def _on_postgresql(element: _Listed, compiler: Any, **options: Any) -> str:
     return f"{column} = ANY ({given})"
 
 
-def listed(column: sa.Column[Any], parameter: str = "listed") -> sa.ColumnElement[bool]:
+def listed(column: sa.Column[Any], parameter: str = "listed") -> sa.ColumnElement[Any]:
     """The condition that ``column`` (text or a number) is among the values of the statement's ``parameter``, a list."""
     numbers = isinstance(column.type, sa.Integer | sa.BigInteger)
     return _Listed(column, sa.bindparam(parameter, type_=_List(numbers)))
