@@ -11,6 +11,9 @@ from click.testing import CliRunner, Result
 
 from bounceparse.cli import main
 from bounceparse.db import Store, upgrade
+from bounceparse.errors import MailboxError
+from bounceparse.mailboxes.imap import ImapMailbox
+from bounceparse.mailboxes.session import Quota
 
 pytest.importorskip("pymap", reason="pip install 'bounceparse[demo]'")
 
@@ -145,15 +148,77 @@ def test_a_message_that_cannot_be_read_is_told_and_held(port: int, monkeypatch: 
     assert "3 messages could not be read" in result.stderr
 
 
-def test_a_guarded_folder_is_only_looked_at_until_a_person_confirms(port: int) -> None:
-    configure(port, 'first_poll = "guard"\n')
+@pytest.mark.parametrize("confirmation", [("doctor", "--confirm", "bounces"), ("poll", "--go")])
+def test_a_guarded_folder_is_only_looked_at_until_a_person_confirms(port: int, confirmation: tuple[str, ...]) -> None:
+    """Both ways of confirming do; the poll says how many messages look like reports, and what would become of them."""
+    configure(port, 'first_poll = "guard"\nafter = "delete"\n')
     for _ in range(2):
         held = run("poll", "--json")
         assert (held.exit_code, lines(held)[0]["messages"], lines(held)[0]["marked"]) == (1, 0, 0)
-        assert "3 messages would be recorded" in held.stderr and "--go" in held.stderr
-    assert lines(run("poll", "--go", "--json"))[0]["messages"] == 3
-    after = run("poll", "--json")
-    assert (after.exit_code, lines(after)[0]["fetched"]) == (0, 0)
+        assert "3 messages would be recorded (3 of them look like reports, with 3 outcomes) and deleted" in held.stderr
+        assert "doctor --confirm bounces" in held.stderr and "--go" in held.stderr
+    assert run(*confirmation).exit_code == 0
+    polls = [run("poll", "--json"), run("poll", "--json")]
+    assert [poll.exit_code for poll in polls] == [0, 0]
+    assert len(recorded()) == 3
+    assert lines(polls[1])[0]["fetched"] == 0
+
+
+def test_another_consequence_is_confirmed_anew(port: int) -> None:
+    """Who agreed to flags has not agreed to deletion; the confirmation of the one does not undo the other's."""
+    configure(port, 'first_poll = "guard"\n')
+    assert run("poll", "--go").exit_code == 0
+    configure(port, 'first_poll = "guard"\nafter = "nothing"\n')
+    assert run("poll").exit_code == 0
+    configure(port, 'first_poll = "guard"\nkeep_days = 0\n')
+    told = run("poll")
+    assert (told.exit_code, told.stderr) == (0, "")  # there is nothing new to be asked about
+    assert "confirmed" in run("doctor", "--confirm", "bounces").stdout
+
+
+def recorded() -> list[object]:
+    with Store("sqlite:///b.db") as store:
+        return list(store.outcomes())
+
+
+def test_held_messages_are_listed_shown_and_retried(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the reader's fault is mended, a retry records them and the next poll marks them."""
+    with monkeypatch.context() as broken:
+        broken.setattr("bounceparse.reading.classify", lambda *_: 1 / 0)
+        assert lines(run("poll", "--json"))[0]["failed"] == 3
+        again = run("held", "retry")
+        assert (again.exit_code, again.stdout) == (1, "0 recorded, 3 still held\n")
+    held = lines(run("held", "list", "--json"))
+    assert [row["uid"] for row in held] == [row["uid"] for row in held if "ZeroDivisionError" in str(row["error"])]
+    assert len(held) == 3
+    assert "ZeroDivisionError" in run("held", "list").stdout
+    first = str(held[0]["id"])
+    assert run("held", "show", first).stdout_bytes == bounce(1)
+    assert run("held", "show", "99").exit_code == 1
+    assert run("held", "retry", first).stdout == "1 recorded, 0 still held\n"
+    assert run("held", "retry").stdout == "2 recorded, 0 still held\n"
+    assert (lines(run("held", "list", "--json")), len(recorded())) == ([], 3)
+    assert lines(run("poll", "--json"))[0]["marked"] == 3
+
+
+def test_what_the_server_wants_people_to_know_is_told_even_when_the_poll_fails(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: ImapMailbox, uids: object) -> object:
+        self.alerts.append("[ALERT] disk nearly full")
+        raise MailboxError("broken off", temporary=True)
+
+    monkeypatch.setattr(ImapMailbox, "fetch", fail)
+    result = run("poll")
+    assert (result.exit_code, "disk nearly full" in result.stderr) == (75, True)
+
+
+def test_doctor_warns_of_a_mailbox_that_is_80_percent_full(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for used, status in ((79, 0), (80, 1)):
+        monkeypatch.setattr(ImapMailbox, "quotas", lambda self, used=used: [Quota("STORAGE", used, 100)])
+        result = run("doctor")
+        assert (result.exit_code, f"STORAGE {used} of 100 ({used}%)" in result.stdout) == (status, True)
+        assert ("set keep_days" in result.stdout) is (status == 1)
 
 
 def test_an_empty_guarded_folder_needs_nobody(port: int) -> None:

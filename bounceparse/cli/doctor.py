@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,20 +13,28 @@ from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError, ConfigError, RuleError
 from bounceparse.rules import load_rules
 
+if TYPE_CHECKING:
+    from bounceparse.mailboxes.session import Quota
+
+_QUOTA_WARNING = 0.8
+
 Finding = str | BounceparseError
 """What was found to be in order, or what is wrong and how to mend it."""
 
 
-@click.command(epilog="Example: bounceparse doctor")
+@click.command(epilog="Example: bounceparse doctor --confirm bounces")
+@click.option("--confirm", "confirmed", multiple=True, metavar="NAME",
+    help='Agree to what polls do to the messages of this mailbox, where first_poll = "guard"; may be given again.',
+)  # fmt: skip
 @click.pass_context
-def doctor(ctx: click.Context) -> None:
+def doctor(ctx: click.Context, confirmed: tuple[str, ...]) -> None:
     """Log in to every mailbox, look at the database, and say what is wrong and what to do.
 
     Exit status 0 all is well, 1 something needs a person, 75 what is wrong may pass by itself.
     """
     session: Session = ctx.obj
     worst = 0
-    for found in _findings(session):
+    for found in _confirm(session, confirmed) if confirmed else _findings(session):
         if isinstance(found, str):
             click.echo(f"{click.style('ok   ', fg='green')} {plain(found)}")
             continue
@@ -33,6 +42,24 @@ def doctor(ctx: click.Context) -> None:
         for line in str(found).splitlines():
             click.echo(f"{click.style('wrong', fg='red')} {plain(line)}")
     ctx.exit(worst)
+
+
+def _confirm(session: Session, names: Sequence[str]) -> Iterator[Finding]:
+    """Say what polls will do in each of these mailboxes, and note that a person has agreed to it."""
+    from bounceparse.config import imap_accounts
+    from bounceparse.ingest import survey
+    from bounceparse.mailboxes.imap import open_mailbox
+    from bounceparse.mailboxes.polling import confirm, prospect
+
+    with session.store() as store:
+        for account in imap_accounts(session.settings, names):
+            try:
+                with open_mailbox(account) as mailbox:
+                    told = prospect(mailbox, survey(mailbox, store, rules=session.rules))
+                    confirm(mailbox, store)
+                    yield f"{told}: confirmed"
+            except BounceparseError as error:
+                yield error
 
 
 def _findings(session: Session) -> Iterator[Finding]:
@@ -78,11 +105,20 @@ def _mailboxes(session: Session) -> Iterator[Finding]:
         yield error
         return
     for account in accounts:
-        try:
-            with open_mailbox(account) as mailbox:
-                count = len(mailbox.uids())
-                yield f"{account.where}: {count} messages in {account.folder}, after = {account.after}"
-                for alert in mailbox.alerts:
-                    yield BounceparseError(f"{account.where}: the server says: {alert}")
-        except BounceparseError as error:
-            yield error
+        with open_mailbox(account) as mailbox:
+            try:
+                mailbox.connect()
+                yield f"{account.where}: {len(mailbox.uids())} messages in {account.folder}, after = {account.after}"
+                for quota in mailbox.quotas():
+                    yield _quota(account.where, quota)
+            except BounceparseError as error:
+                yield error
+            for alert in mailbox.alerts:
+                yield BounceparseError(f"{account.where}: the server says: {alert}")
+
+
+def _quota(where: str, quota: Quota) -> Finding:
+    told = f"{where}: {quota.resource} {quota.used} of {quota.limit} ({quota.share:.0%})"
+    if quota.share < _QUOTA_WARNING:
+        return told
+    return BounceparseError(f"{told}: when it is full, bounces are lost: delete mail, set keep_days, or ask for more")

@@ -11,8 +11,8 @@ import click
 from bounceparse.cli import EX_TEMPFAIL
 from bounceparse.cli.output import complain, print_json, progress
 from bounceparse.cli.session import Session
-from bounceparse.errors import BounceparseError, ConfigError, InputError, MailboxLocked
-from bounceparse.ingest import Mailbox, PollResult, poll_mailbox
+from bounceparse.errors import BounceparseError, InputError, MailboxLocked
+from bounceparse.ingest import PollResult
 from bounceparse.ingest import replay as replay_files
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _MOST_READERS = 4
 @click.command(epilog="Example: bounceparse poll --mailbox bounces --dry-run")
 @click.option("--mailbox", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
 @click.option("--dry-run", is_flag=True, help="Fetch and read, but write nothing, here or on the server.")
-@click.option("--go", is_flag=True, help='Confirm the first poll of a folder that first_poll = "guard" holds back.')
+@click.option("--go", is_flag=True, help='Confirm, as doctor --confirm does, what first_poll = "guard" holds back.')
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a mailbox, one a line.")
 @click.pass_context
 def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, as_json: bool) -> None:
@@ -52,6 +52,7 @@ def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, as
 def _poll_one(account: ImapAccount, store: Store, rules: RuleSet, *, dry_run: bool, go: bool, as_json: bool) -> int:
     """Poll one mailbox and tell about it; answers the exit status that it asks for."""
     from bounceparse.mailboxes.imap import open_mailbox
+    from bounceparse.mailboxes.polling import poll_account
 
     error: BounceparseError | None = None
     result = PollResult(account.name)
@@ -61,34 +62,22 @@ def _poll_one(account: ImapAccount, store: Store, rules: RuleSet, *, dry_run: bo
         result = so_far  # what a poll that fails has done until then
         advance(so_far.fetched, total)
 
-    try:
-        with open_mailbox(account) as mailbox, progress(account.name) as advance:
-            guarded = not (go or dry_run) and _is_guarded(account, mailbox, store)
-            dry_run = dry_run or guarded
-            result = poll_mailbox(mailbox, store, dry_run=dry_run, progress=show, jobs=_readers(), rules=rules)
-            for alert in mailbox.alerts:
-                complain(f"mailbox {account.name}: the server says: {alert}")
-        if guarded and result.fetched:
-            raise ConfigError(
-                f"mailbox {account.name}: first poll of {account.folder}: {result.fetched} messages would be recorded, with"
-                f" {result.outcomes} outcomes, then after = {account.after}: if that is the right folder, confirm with"
-                f" `bounceparse poll --mailbox {account.name} --go`"
-            )
-    except BounceparseError as fault:
-        error = fault
-        skipped = ": skipped" if isinstance(fault, MailboxLocked) else ""
-        complain(f"{fault}{skipped}")
-    _tell(result, as_json=as_json, dry_run=dry_run, error=error)
+    with open_mailbox(account) as mailbox:
+        try:
+            with progress(account.name) as advance:
+                result = poll_account(
+                    mailbox, store, dry_run=dry_run, go=go, progress=show, jobs=_readers(), rules=rules
+                )
+        except BounceparseError as fault:
+            error = fault
+            skipped = ": skipped" if isinstance(fault, MailboxLocked) else ""
+            complain(f"{fault}{skipped}")
+        for alert in mailbox.alerts:
+            complain(f"mailbox {account.name}: the server says: {alert}")
+    _tell(result, as_json=as_json, dry_run=dry_run or (error is not None and not result.messages), error=error)
     if error is None:
         return 0
     return EX_TEMPFAIL if error.temporary else 1
-
-
-def _is_guarded(account: ImapAccount, mailbox: Mailbox, store: Store) -> bool:
-    """Whether this is a folder of which nothing is recorded, and the configuration asks to look before."""
-    if account.first_poll != "guard":
-        return False
-    return not store.known_uids(account.name, account.folder, mailbox.uidvalidity)
 
 
 @click.command(epilog="Example: bounceparse replay ~/Maildir old-bounces.mbox")
@@ -132,7 +121,9 @@ def _readers() -> int:
 
 def _tell(result: PollResult, *, as_json: bool, dry_run: bool = False, error: BounceparseError | None = None) -> None:
     if result.failed:
-        complain(f"{result.mailbox}: {result.failed} messages could not be read: they are held and left where they are")
+        complain(
+            f"{result.mailbox}: {result.failed} messages could not be read: they are held, see `bounceparse held list`"
+        )
     if as_json:
         print_json({**asdict(result), "error": None if error is None else str(error)})
     elif error is None or result.fetched:

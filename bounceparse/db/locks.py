@@ -1,17 +1,20 @@
-"""One poller a mailbox: a lock that dies with its holder, ``kill -9`` included."""
+"""One poller a mailbox: a lock that dies with its holder, ``kill -9`` and a pulled cable included."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from bounceparse.db.engine import KEEPALIVE, Database
 from bounceparse.errors import MailboxLocked, StoreError
+
+# The server asks a silent holder whether it is still there, and frees the lock of one that is gone after 50 seconds.
+_SERVER_KEEPALIVE = {"tcp_keepalives_idle": 20, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
 
 
 @contextmanager
@@ -41,15 +44,20 @@ def _hold_file(database: Database, account: str, folder: str) -> Iterator[None]:
 
 @contextmanager
 def _hold_advisory(database: Database, account: str, folder: str) -> Iterator[None]:
-    """An advisory lock on a connection of its own: it must outlive the transactions of the poll."""
+    """An advisory lock on a connection of its own: it must outlive the transactions of the poll, and end with it."""
     digest = hashlib.sha256(f"bounceparse\n{account}\n{folder}".encode("utf-8", "replace")).digest()
     number = int.from_bytes(digest[:8], "big", signed=True)
     engine = sa.create_engine(database.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=KEEPALIVE)
     with database.faults():
         connection = engine.connect()
-    with connection:
+    try:
         with database.faults():
+            for name, value in _SERVER_KEEPALIVE.items():
+                connection.exec_driver_sql(f"SET {name} = {value}")
             held = connection.execute(sa.text("SELECT pg_try_advisory_lock(:number)"), {"number": number}).scalar()
         if not held:
             raise MailboxLocked(f"{account} {folder}: another poll is at work")
         yield
+    finally:
+        with suppress(sa.exc.SQLAlchemyError):  # a connection that has broken holds no lock
+            connection.close()

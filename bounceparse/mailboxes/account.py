@@ -47,7 +47,7 @@ class ImapAccount:
     after: str = "seen"
     keep_days: int | None = None
     role: Literal["return-path", "feedback", "unsubscribe", "mixed"] = "mixed"
-    first_poll: Literal["guard", "go"] = "guard"
+    first_poll: Literal["guard", "go"] = "go"
     recipient_headers: tuple[str, ...] = ()
     authserv_id: str | None = None
     connect_timeout: float = 30
@@ -86,6 +86,17 @@ class ImapAccount:
     def deletes(self) -> bool:
         """Whether recorded messages are deleted, at once or later."""
         return self.after == "delete" or self.keep_days is not None
+
+    @property
+    def consequence(self) -> str:
+        """What happens to recorded messages, in the words that a person agrees to."""
+        if self.target:
+            return f"moved to {self.target}"
+        if self.keep_days:
+            return f"deleted after {self.keep_days} days"
+        if self.deletes:
+            return "deleted"
+        return "left where they are"
 
     @property
     def where(self) -> str:

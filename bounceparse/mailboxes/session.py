@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from imaplib import IMAP4
 from ipaddress import ip_address
 from threading import Timer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bounceparse.errors import MailboxError
 from bounceparse.mailboxes.account import ImapAccount
@@ -27,6 +27,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LOGOUT_TIMEOUT = 5.0
+
+
+class Quota(NamedTuple):
+    """A limit of the mailbox (RFC 9208): of storage, in KiB, or of messages."""
+
+    resource: str
+    used: int
+    limit: int
+
+    @property
+    def share(self) -> float:
+        """How much of it is used up; 1 is all."""
+        return self.used / self.limit if self.limit else 1.0
 
 
 class ImapSession:
@@ -169,6 +182,15 @@ class ImapSession:
 
     def _refused(self, text: str) -> MailboxError:
         return MailboxError(f"{self.settings.where}: {text}")
+
+    def quotas(self) -> list[Quota]:
+        """The limits of the folder; none where the server tells none."""
+        self.connect()
+        if b"QUOTA" not in self._capabilities:
+            return []
+        with self._command("asking for the quota") as client:
+            _, found = client.get_quota_root(self.settings.folder)
+        return [Quota(readable(one.resource), int(one.usage), int(one.limit)) for one in found]
 
     def close(self) -> None:
         """Log out where that still works, and close the connection."""
