@@ -17,7 +17,7 @@ from bounceparse.returned import clean_message_id, find_in_text, find_returned, 
 _ID_IN_TEXT = re.compile(r"\bmessage-?id:?\s+(?:of\s+)?<?([^\s<>]+@[^\s<>]+)", re.IGNORECASE)
 # RFC 6590 section 3: a keyed hash in base64, or as many write it in hexadecimal, stands for the local part.
 _HASHED_LOCAL = re.compile(r"(?:[0-9a-f]{32,64}|[A-Za-z0-9+/]{20,86}={1,2})@", re.IGNORECASE)
-_FOR = re.compile(r"\bfor\s+<([^<>\s]{3,320}@[^<>\s]{1,255})>", re.IGNORECASE)
+_FOR = re.compile(r"\bfor\s+<([^<>\s]{1,256}@[^<>\s]{1,255})>", re.IGNORECASE)
 _MAX_RECIPIENTS = 1000
 _MOST_FIELDS = 2000
 _DELIVERED_HEADERS = ("x-hmxmroriginalrecipient", "delivered-to", "x-original-to", "envelope-to", "apparently-to")
