@@ -121,21 +121,24 @@ def decode_xtext(value: str) -> str:
     return _XTEXT.sub(lambda found: chr(int(found[1], 16)), value) if "+" in value else value
 
 
-def is_placeholder(address: str | None) -> bool:
-    """Whether an address only stands in for one that was masked: redacted, hashed, empty, ``*.invalid``."""
+def is_nobody(address: str | None) -> bool:
+    """Whether an address is none: empty, ``*.invalid`` (RFC 2606) or "undisclosed recipients"."""
     if not address:
         return True
-    local, at, domain = address.rpartition("@")
-    if not at:
-        local, domain = address, ""
-    local = local.lower()
+    local, _, domain = address.lower().rpartition("@")
+    return domain == "invalid" or domain.endswith(".invalid") or "undisclosed" in (local or domain)
+
+
+def is_placeholder(address: str | None) -> bool:
+    """Whether an address only stands in for one that was masked: redacted, hashed, or is none at all."""
+    if not address or is_nobody(address):
+        return True
+    local, at, _ = address.lower().rpartition("@")
+    local = local if at else address.lower()
     return (
         local in _PLACEHOLDERS
         or (len(local) > 0 and not local.strip("x") and (len(local) > 1 or not at))
         or not local.strip("*")
-        or domain == "invalid"
-        or domain.endswith(".invalid")
-        or "undisclosed" in local
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from bounceparse.addresses import is_placeholder
+from bounceparse.addresses import is_nobody, is_placeholder
 from bounceparse.codes import Action
 from bounceparse.dates import parse_date
 from bounceparse.decoding import collapse
@@ -136,7 +136,7 @@ def _outcome(
         status=status,
         reason=reason,
         fault=fault,
-        recipient=None if is_placeholder(address) else address,
+        recipient=None if is_nobody(address) else address,
         original_recipient=recipient.original_recipient,
         final_recipient=recipient.final_recipient,
         message_id=original.message_id,

@@ -12,6 +12,7 @@ from bounceparse.dates import parse_date
 from bounceparse.mentions import find_blocklist, find_help_url, find_ip
 from bounceparse.mime import collapse
 from bounceparse.outcomes import Fault, Outcome, Status
+from bounceparse.parse import parse
 from bounceparse.replies import read_reply
 from bounceparse.reports import (
     AutoReply,
@@ -351,9 +352,53 @@ def test_an_outcome_carries_what_the_report_tells() -> None:
     assert verdict("550 5.1.1 no", host="gmail-smtp-in.l.google.com").provider == "gmail"
 
 
-def test_placeholders_are_no_recipients() -> None:
-    """A masked address is null."""
-    assert verdict("550 5.1.1 no", recipient="redacted@example.net").recipient is None
+@pytest.mark.parametrize("nobody", ["jan@redacted.invalid", "undisclosed-recipients", ""])
+def test_what_names_nobody_is_no_recipient(nobody: str) -> None:
+    """An address that cannot exist is null."""
+    assert verdict("550 5.1.1 no", recipient=nobody).recipient is None
+
+
+@pytest.mark.parametrize("address", ["redacted@example.net", "xxxx@example.net", "nobody@example.net"])
+def test_a_delivery_report_is_taken_at_its_word(address: str) -> None:
+    """The address that failed stays as written, however it looks."""
+    assert verdict("550 5.1.1 no", recipient=address).recipient == address
+
+
+def test_a_complaint_of_a_masked_person_names_nobody() -> None:
+    """Feedback loops mask who complained."""
+    (outcome,) = classify(report_of(FeedbackReport("abuse", recipients=("redacted@example.net",))))
+    assert (outcome.status, outcome.recipient) == (Status.COMPLAINT, None)
+
+
+@pytest.mark.parametrize("comment", ["(cat.example.net: host name lookup failure)", "(host name lookup failure"])
+def test_a_comment_of_the_status_field_speaks(comment: str) -> None:
+    """What stands beside the code decides where there is no Diagnostic-Code (RFC 3464 section 2.3.4)."""
+    outcome = status_report(f"4.0.0 {comment}")
+    assert (outcome.reason, outcome.evidence.part, outcome.enhanced_status) == (
+        "dns-failure",
+        "delivery-status",
+        "4.0.0",
+    )
+
+
+def test_a_comment_that_names_the_code_says_nothing() -> None:
+    """A stock phrase is no diagnosis."""
+    outcome = status_report("5.0.0 (permanent failure)")
+    assert (outcome.reason, outcome.diagnostic) == ("undefined", None)
+
+
+def status_report(status: str) -> Outcome:
+    """The outcome of a report with nothing but a Status field."""
+    fields = f"Reporting-MTA: dns; mx.example.net\n\nFinal-Recipient: rfc822; jan@example.net\nAction: failed\nStatus: {status}\n"
+    (outcome,) = classify(parse(b"Content-Type: message/delivery-status\n\n" + fields.encode()))
+    return outcome
+
+
+@pytest.mark.parametrize("action", [Action.DELIVERED, Action.RELAYED, Action.EXPANDED])
+def test_no_rule_about_failures_looks_at_a_success(action: Action) -> None:
+    """A delivery that mentions a failure is one all the same, and its reply code is reported."""
+    outcome = verdict("250 2.0.0 mailbox is full, user unknown, saved anyway", action=action)
+    assert (outcome.status, outcome.smtp_code, outcome.reason) == (Status.OK, 250, action.value)
 
 
 def test_a_report_without_recipients_has_one_outcome() -> None:

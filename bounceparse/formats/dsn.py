@@ -32,6 +32,32 @@ _BLOCK_KEYS = frozenset(("final-recipient", "action", "status"))
 # Sendmail derives Status from the reply (550 -> 5.1.1); Haraka turns 4.x.x into 5.x.x when it gives up.
 _DERIVING = ("fatal errors -----", "ranscript of session follows")
 _DIAGNOSTIC_CAP = 4096
+# Comments that systems put beside any Status of a class or number: RFC 3463's own names, Sun's and others' phrases.
+_CODE_NAMES = frozenset(
+    (
+        "permanent failure",
+        "temporary failure",
+        "unknown permanent failure",
+        "unknown temporary failure",
+        "persistent transient failure - routing/network: no answer from host",
+        "persistent transient failure",
+        "other undefined status",
+        "other address status",
+        "bad destination mailbox address",
+        "bad destination system address",
+        "other or undefined mailbox status",
+        "mailbox disabled, not accepting messages",
+        "other or undefined mail system status",
+        "other or undefined network or routing status",
+        "other or undefined protocol status",
+        "other or undefined security status",
+        "remote smtp server has rejected address",
+        "lmtp transmission failure has occurred",
+        "undefined status",
+        "failure",
+        "failed",
+    )
+)
 
 
 def read_delivery_reports(mail: Mail) -> tuple[DeliveryReport, ...]:
@@ -204,6 +230,8 @@ def _read_recipient(block: dict[str, str], derived: bool, where: str) -> Recipie
     if supplement:
         kind, diagnostic = _split_type(supplement[3])
         remote = remote or supplement[1]
+    if diagnostic is None:
+        diagnostic = _status_comment(block.get("status", ""))
     status = parse_enhanced_status(block.get("status", ""))
     action = parse_action(block["action"]) if "action" in block else None
     return RecipientReport(
@@ -221,6 +249,13 @@ def _read_recipient(block: dict[str, str], derived: bool, where: str) -> Recipie
         will_retry_until=block.get("will-retry-until"),
         derived_status=derived,
     )
+
+
+def _status_comment(status: str) -> str | None:
+    """What a comment says beside the code (RFC 3464 section 2.3.4), unless that only names the code."""
+    _, opened, comment = status.partition("(")
+    words = collapse(comment[:_DIAGNOSTIC_CAP]).removesuffix(")").rstrip() if opened else ""
+    return words if words and words.lower() not in _CODE_NAMES else None
 
 
 def _action_of_status(status: str) -> Action | None:
