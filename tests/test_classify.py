@@ -389,8 +389,12 @@ def test_a_comment_that_names_the_code_says_nothing() -> None:
 
 def status_report(status: str) -> Outcome:
     """The outcome of a report with nothing but a Status field."""
-    fields = f"Reporting-MTA: dns; mx.example.net\n\nFinal-Recipient: rfc822; jan@example.net\nAction: failed\nStatus: {status}\n"
-    (outcome,) = classify(parse(b"Content-Type: message/delivery-status\n\n" + fields.encode()))
+    lines = (
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n--b\n\nSorry.\n\n--b\n'
+        "Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.net\n\n"
+        f"Final-Recipient: rfc822; jan@example.net\nAction: failed\nStatus: {status}\n\n--b--\n"
+    )
+    (outcome,) = classify(parse(lines.encode()))
     return outcome
 
 
