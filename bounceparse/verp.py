@@ -58,6 +58,7 @@ class Verdict(StrEnum):
 
     VALID = "valid"
     EXPIRED = "expired"  # it was ours; honoured in unsubscribe requests alone
+    UNKNOWN_ID = "unknown-id"  # it holds, but no message is known by it; told by those who look
     UNKNOWN_KEY = "unknown-key"  # its key is not, or no longer, in the keyring
     BAD_MAC = "bad-mac"  # forged, taken from another place, or not spelled as we spell
     UNSIGNED = "unsigned"  # no token at all
