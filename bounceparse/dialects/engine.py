@@ -14,7 +14,7 @@ from functools import cache
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, Phase
-from bounceparse.dialects.prose import ADDRESS, Prose, Wording, failed_recipients, lines_of, original_message
+from bounceparse.dialects.prose import ADDRESS, Prose, Wording, failed_recipients, lines_of
 from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
 
@@ -256,7 +256,7 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
 def build(prose: Prose, entries: Iterable[Entry], frame: str) -> DeliveryReport:
     """The report of ``entries``; ``frame`` is the text around them, which tells failure from delay."""
     delayed = prose.is_delayed(frame) and not _GAVE_UP.search(frame)
-    original = original_message(prose)
+    original = prose.original()
     recipients = [_recipient(entry, delayed) for entry in entries]
     return DeliveryReport(
         recipients=tuple(_in_full(recipient, original) for recipient in recipients), original=original, text=prose.said

@@ -10,7 +10,7 @@ import logging
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
-from bounceparse.dialects.prose import Prose, original_message
+from bounceparse.dialects.prose import Prose
 from bounceparse.mime import to_stdlib
 from bounceparse.reports import DeliveryReport, RecipientReport
 
@@ -40,4 +40,4 @@ def read_flufl(prose: Prose) -> DeliveryReport | None:
     ]
     if not recipients:
         return None
-    return DeliveryReport(recipients=tuple(recipients), original=original_message(prose), text=prose.said)
+    return DeliveryReport(recipients=tuple(recipients), original=prose.original(), text=prose.said)

@@ -13,27 +13,25 @@ from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
 from bounceparse.dialects.engine import Entry, build
 from bounceparse.dialects.forwarded import is_forward
-from bounceparse.dialects.prose import ADDRESS, Prose, Wording, header_recipients, is_delay, original_message
+from bounceparse.dialects.prose import ADDRESS, Prose, Wording, header_recipients, is_delay
 from bounceparse.formats.dsn import STATUS_TYPES
 from bounceparse.reports import DeliveryReport
 
-DAEMON = re.compile(
+DAEMON = Wording(
     r"mailer-?daemon|post_?master|mail[ ._-]?deliver|delivery[ ._-]?(?:sub)?system|delivery service|mdaemon|maildaemon|mail[ ._-]?(?:system|service|admin)"
     r"|system administrator|mailserver|\bmta@|smtp[ ._-]?(?:gateway|server)|\bndr\b|^ndr@|bounce|non-?deliver|microsoftexchange[0-9a-f]{16}|antivirus|interscan|content-filter|list admin|-admin@",
-    re.IGNORECASE,
 )
 _SYSTEM = re.compile(
     r"mailer-?daemon|mail[ ._-]?delivery|mdaemon|maildaemon|^$"
 )  # names that nobody but a system bears
 RETURNED_TYPES = frozenset(("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"))
-BOUNCE_SUBJECT = re.compile(
+BOUNCE_SUBJECT = Wording(
     r"undeliver|message you sent (?:was )?blocked|not (?:be |(?:yet )?been )?deliver|could ?n[o']t be (?:sent|delivered)|returned? (?:mail|e-?mail|message|to sender)|mail (?:delivery )?(?:fail|error|return|loop)|deliver\w* (?:fail|status|notif|problem|report|error|warning|has failed|incomplete|delayed)"
     r"|failure (?:notice|delivery)|failed (?:mail|delivery|message)|non-?deliver|bounce|delivery of your|error (?:sending|during delivery|in delivery)|message (?:delayed|delivery)|processing error|mail error|loop alert"
     r"|unzustellbar|zustell(?:ungs)?fehler|fehlgeschlagen|nicht zustell|r[uü]ckl[aä]ufer|non remis|[eé]chec (?:de )?(?:la )?remise|revenu en erreur|no se (?:puede|ha podido) entregar|no entregado|error de entrega|correo devuelto"
     r"|non recapitabile|manca(?:to|ta) (?:recapito|consegna)|recapito non riuscito|n[aã]o (?:[eé] poss[ií]vel entregar|entregue)|falha na entrega|onbestelbaar|niet be(?:zorgd|steld)|kan inte levereras|olevererat"
     r"|niedostarcz|nie mo[zż]na dostarczy|nie dostarczono|zwrot wiadomo|niedor[eę]czen|nedoru[cč]|kan ikke leveres|ikke lever|ei voitu toimittaa|toimittamatta|k[eé]zbes[ií]thetetlen|nelivrabil"
     r"|недостав|не (?:удалось доставить|доставлен)|teslim edileme|配信(?:不能|エラー)|メールエラー|送信エラー|配信できません|未送达|无法投递|退信|未傳遞|投递失败|传输失败|배달되지|반송|전송 실패|δεν παραδόθηκε",
-    re.IGNORECASE,
 )
 _FAILED = Wording(
     r"(?:could|can|was|were|has|have|is|been|be|did|do)(?:\s?not|n't) (?:yet )?(?:be(?:en)? )?(?:deliver|reach|sent|receiv|accept|found|exist)|(?:un|in)able to (?:be )?deliver|undeliver|not be delivered|not delivered|could not deliver|cannot deliver|delivery (?:problems?|failed|failure|of (?:your|e-?mail))"
@@ -78,11 +76,13 @@ _NEAR = 400  # characters between a phrase and its address
 
 def is_daemon(prose: Prose) -> bool:
     """Whether the sender is a mail system by its address or name, or has none."""
-    return (
-        not prose.sender.replace("<>", "").strip()
-        or bool(DAEMON.search(prose.sender))
-        or prose.mail.has("x-ms-exchange-message-is-ndr")
-    )
+    if prose.daemon is None:
+        prose.daemon = (
+            not prose.sender.replace("<>", "").strip()
+            or bool(DAEMON.search(prose.sender))
+            or prose.mail.has("x-ms-exchange-message-is-ndr")
+        )
+    return prose.daemon
 
 
 def says_bounce(prose: Prose) -> bool:
@@ -171,7 +171,7 @@ def read_generic(prose: Prose) -> DeliveryReport | None:
 
 def _of_returned(prose: Prose) -> list[str | None]:
     """Nobody is named, but a message comes back: its only recipient, else a recipient without an address."""
-    original = original_message(prose)
+    original = prose.original()
     if not is_daemon(prose) or not (original.message_id or original.to_addresses):
         return []
     if original.message_id_from not in (None, "returned"):
@@ -183,7 +183,7 @@ def _of_returned(prose: Prose) -> list[str | None]:
 def _sent_to(prose: Prose, said: str, own: set[str]) -> list[str]:
     """The recipients of the returned message that the text names."""
     lower = said.lower()
-    sent_to = original_message(prose).to_addresses if returns_message(prose) or prose.copy else ()
+    sent_to = prose.original().to_addresses if returns_message(prose) or prose.copy else ()
     return [a for a in sent_to if a.lower() in lower and a.lower() not in own]
 
 

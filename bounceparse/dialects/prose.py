@@ -94,12 +94,15 @@ class Prose:
         lower: ``text`` in lower case, for tests by substring.
         said: ``text`` up to the copy of the message; ``copy`` is what stands from there on (empty where there is none).
         sender: the From field in lower case; subject: the Subject field.
+        daemon: whether a mail system sent it, None until somebody asked.
     """
 
-    __slots__ = ("copy", "lower", "mail", "said", "sender", "subject", "text")
+    __slots__ = ("_original", "copy", "daemon", "lower", "mail", "said", "sender", "subject", "text")
 
     def __init__(self, mail: Mail) -> None:
         self.mail = mail
+        self._original: OriginalMessage | None = None
+        self.daemon: bool | None = None
         text = mail.readable
         self.text = text.replace("\r", "\n") if "\r" in text else text
         self.lower = self.text.lower()
@@ -108,6 +111,12 @@ class Prose:
         cut = _COPY.search(self.text)
         self.said = self.text[: cut.start()] if cut else self.text
         self.copy = self.text[cut.start() :] if cut else ""
+
+    def original(self) -> OriginalMessage:
+        """What the mail tells of the message: enclosed, pasted below a marker, or as fields in the text."""
+        if self._original is None:
+            self._original = _read_original_message(self)
+        return self._original
 
     def is_delayed(self, frame: str) -> bool:
         """Whether the words around the recipients, or the subject, tell of a delay and not of a failure."""
@@ -138,12 +147,11 @@ def failed_recipients(prose: Prose) -> list[str]:
     named = header_recipients(prose)
     if named:
         return named
-    addresses = original_message(prose).to_addresses
+    addresses = prose.original().to_addresses
     return list(addresses) if len(addresses) == 1 else []
 
 
-def original_message(prose: Prose) -> OriginalMessage:
-    """What the mail tells of the message: enclosed, pasted below a marker, or as fields in the text."""
+def _read_original_message(prose: Prose) -> OriginalMessage:
     mail = prose.mail
     returned = find_returned(mail) or _pasted(prose) or _mistyped(mail)
     original = read_original(returned, mail)
