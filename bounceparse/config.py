@@ -165,12 +165,6 @@ class RulesSection(Section):
     files: Annotated[tuple[Path, ...], BeforeValidator(_split)] = ()
 
 
-class RulesSection(Section):
-    """``[rules]``: the operator's own rule files, whose rules go first and replace packaged ones of the same id."""
-
-    files: Annotated[tuple[Path, ...], BeforeValidator(_split)] = ()
-
-
 class Settings(BaseSettings):
     """A whole configuration. ``source`` is the file it came from, None when it is all from the environment."""
 
@@ -180,7 +174,6 @@ class Settings(BaseSettings):
     mailbox: dict[str, MailboxSection] = Field(default_factory=dict)
     policy: PolicySection = PolicySection()
     signing: SigningSection = SigningSection()
-    rules: RulesSection = RulesSection()
     rules: RulesSection = RulesSection()
     source: Path | None = None
 
@@ -294,11 +287,6 @@ def has_config(named: str | os.PathLike[str] | None = None) -> bool:
     return find_config(named) is not None or bool(environment_table(os.environ))
 
 
-def has_config(named: str | os.PathLike[str] | None = None) -> bool:
-    """Whether :func:`load_settings` would find anything, right or wrong."""
-    return find_config(named) is not None or bool(environment_table(os.environ))
-
-
 def load_settings(named: str | os.PathLike[str] | None = None) -> Settings:
     """The settings that are in force, checked.
 
@@ -357,7 +345,6 @@ def _fault_text(kind: str, message: str, keys: list[str], table: Mapping[str, An
 def _known_keys(section: list[str]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"": Settings, "database": DatabaseSection, "policy": PolicySection}
     models["rules"] = RulesSection
-    models["rules"] = RulesSection
     models.update(mailbox=MailboxSection, signing=SigningSection)
     model = OAuth2Section if section[2:] == ["oauth2"] else models.get(section[0] if section else "")
     return sorted(set(model.model_fields) - {"source"}) if model else []
@@ -377,7 +364,6 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
         update={
             "source": path,
             "mailbox": boxes,
-            "rules": RulesSection(files=tuple(_beside(base, file) for file in settings.rules.files)),
             "rules": RulesSection(files=tuple(_beside(base, file) for file in settings.rules.files)),
             "signing": _beside_keys(base, settings.signing),
             "database": settings.database.model_copy(update={"url": url}),
