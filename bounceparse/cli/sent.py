@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -17,7 +20,7 @@ from bounceparse.cli.session import Session
 from bounceparse.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bounceparse.db import SentMessage
+    from bounceparse.db import SentMessage, Store
 
 Row = tuple[int, Mapping[str, Any] | str]
 """The number of the line on which a row ends, and its columns, or what is wrong with it."""
@@ -29,27 +32,99 @@ def sent() -> None:
 
 
 @sent.command("import", epilog="Example: bounceparse sent import sent.csv")
-@click.argument("file", type=click.File("r", encoding="utf-8-sig", errors="replace"))
+@click.option(
+    "--from",
+    "form",
+    type=click.Choice(["rows", "postfix-log"]),
+    default="rows",
+    show_default=True,
+    help="What FILE is: CSV or JSON lines, or the log of a Postfix.",
+)
+@click.option("--from-start", is_flag=True, help="Read all of FILE, though an earlier import of it was interrupted.")
+@click.argument("file", type=click.File("rb"))
 @click.pass_context
-def import_(ctx: click.Context, file: TextIO) -> None:
+def import_(ctx: click.Context, form: str, from_start: bool, file: BinaryIO) -> None:
     """Read FILE (CSV with a heading, or JSON lines; - for standard input) into the ledger.
 
     The columns message_id and recipient are needed; the rest are optional: provider_id, envelope_id, from_address,
     subject, stream, sender, category, list_id, customer, sent_at, status, reason, status_at. What is known already is
-    completed. A bad row is reported with its line and the rest goes on; the exit status is then 1.
+    completed, so a file may be imported again; after an interruption, the import of the same file goes on where it
+    stopped. A bad row is reported with its line and the rest goes on; the exit status is then 1.
+
+    From a Postfix log come rows with the status ok, deferred or that of the failure, and the id that the next server
+    gave the message. A day's log together with the one before tells all Message-IDs:
+    cat mail.log.1 mail.log | bounceparse sent import --from postfix-log -
     """
     session: Session = ctx.obj
+    lines = _Lines(file)
     bad = 0
 
     def refuse(line: int, fault: str) -> None:
         nonlocal bad
         bad += 1
-        complain(f"{getattr(file, 'name', '-')}: line {line}: {fault}")
+        complain(f"{lines.name}: line {line}: {fault}")
 
     with session.store() as store, progress("reading") as advance:
-        new, known = store.import_sent(_read_messages(file, refuse, advance))
+        lines.on_progress = advance
+        if form == "postfix-log":
+            new, known = store.import_sent(_parsed(_read_log(lines), refuse))
+        else:
+            new, known = _import_rows(store, lines, refuse, from_start=from_start)
     click.echo(f"{new} new, {known} known already, {bad} refused")
     ctx.exit(1 if bad else 0)
+
+
+def _import_rows(
+    store: Store, lines: _Lines, refuse: Callable[[int, str], None], *, from_start: bool
+) -> tuple[int, int]:
+    from bounceparse.db.intake import ImportPosition
+
+    version = lines.version()
+    resume = ImportPosition(lines.name, version, lambda: lines.position) if version else None
+    position = store.import_position(resume) if resume is not None and not from_start else 0
+    if position:
+        complain(f"{lines.name}: goes on at byte {position}, where an import was interrupted (--from-start reads all)")
+    rows = read_rows(lines, skip_to=position)
+    return store.import_sent(_parsed(rows, refuse), resume=resume)
+
+
+class _Lines:
+    """The lines of a file as text, with the position behind the line that was read last."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        name = getattr(file, "name", None)
+        self.name = os.path.abspath(name) if isinstance(name, str) and name != "<stdin>" else "-"  # noqa: PTH100
+        self.position = 0
+        self.number = 0
+        self.on_progress: Callable[[int, int | None], None] = lambda done, total: None
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size if self.name != "-" else None
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline()
+        if not line:
+            raise StopIteration
+        text = line if self.position else line.removeprefix(codecs.BOM_UTF8)
+        self.position += len(line)
+        self.number += 1
+        if self.number % 1000 == 0:
+            self.on_progress(self.position, self._size)
+        return text.decode("utf-8", "replace")
+
+    def skip_to(self, position: int) -> None:
+        """Go on at ``position``, with the count of lines kept."""
+        while self.position < position and next(self, None) is not None:
+            pass
+
+    def version(self) -> str | None:
+        """What changes when the file's content does; None where it cannot be read again."""
+        if self.name == "-":
+            return None
+        found = os.fstat(self._file.fileno())
+        return f"{found.st_size}:{found.st_mtime_ns}" if stat.S_ISREG(found.st_mode) else None
 
 
 @sent.command(epilog="Example: bounceparse sent record --message-id 20260102.1@shop.example --recipient jan@example.pl")
@@ -72,15 +147,11 @@ def record(session: Session, /, message_id: str, recipient: str, **columns: str 
         store.record_sent(message_id, recipient, **columns)
 
 
-def _read_messages(
-    file: TextIO, refuse: Callable[[int, str], None], advance: Callable[[int, int | None], None]
-) -> Iterator[SentMessage]:
-    """The good rows of ``file``; the others go to ``refuse``."""
+def _parsed(rows: Iterable[Row], refuse: Callable[[int, str], None]) -> Iterator[SentMessage]:
+    """The good ones of ``rows``; the others go to ``refuse``."""
     from bounceparse.db import parse_sent
 
-    for number, (line, row) in enumerate(read_rows(file), 1):
-        if number % 1000 == 0:
-            advance(number, None)
+    for line, row in rows:
         if isinstance(row, str):
             refuse(line, row)
             continue
@@ -90,15 +161,36 @@ def _read_messages(
             refuse(line, str(error))
 
 
-def read_rows(file: Iterator[str]) -> Iterator[Row]:
-    """The rows of a CSV file with a heading, or of JSON lines: whichever its first line is."""
-    first = next(file, "")
-    lines = chain([first], file)
-    return _read_json_lines(lines) if first.lstrip().startswith("{") else _read_csv(first, lines)
+def _read_log(lines: Iterable[str]) -> Iterator[Row]:
+    from bounceparse.maillog import LogCounts, read_postfix
+
+    counts = LogCounts()
+    yield from read_postfix(lines, datetime.now(UTC), counts)
+    if counts.unknown:
+        complain(
+            f"{counts.unknown} attempts are of messages whose Message-ID stands in an older log: read that one too"
+        )
 
 
-def _read_json_lines(lines: Iterator[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, 1):
+def read_rows(lines: Iterator[str], skip_to: int = 0) -> Iterator[Row]:
+    """The rows of a CSV file with a heading, or of JSON lines: whichever its first line is.
+
+    With ``skip_to`` (of :class:`_Lines`) only those behind that position.
+    """
+    first = next(lines, "")
+    is_json = first.lstrip().startswith("{")
+    start = 1
+    if skip_to:
+        assert isinstance(lines, _Lines)
+        lines.skip_to(skip_to)
+        start = lines.number + 1
+    if is_json:
+        return _read_json_lines(lines if skip_to else chain([first], lines), start)
+    return _read_csv(first, lines, start)
+
+
+def _read_json_lines(lines: Iterable[str], start: int) -> Iterator[Row]:
+    for number, line in enumerate(lines, start):
         if not line.strip():
             continue
         try:
@@ -109,15 +201,20 @@ def _read_json_lines(lines: Iterator[str]) -> Iterator[Row]:
         yield number, row if isinstance(row, dict) else 'a row is an object: {"message_id": ..., "recipient": ...}'
 
 
-def _read_csv(heading: str, lines: Iterator[str]) -> Iterator[Row]:
-    reader = csv.DictReader(lines, delimiter=";" if ";" in heading and "," not in heading else ",", strict=True)
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+def _read_csv(heading: str, lines: Iterator[str], start: int) -> Iterator[Row]:
+    delimiter = ";" if ";" in heading and "," not in heading else ","
+    names = [name.strip().lower() for name in next(csv.reader([heading], delimiter=delimiter), [])]
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    before = max(start - 1, 1)
     while True:
         try:
-            row = next(reader)
+            values = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield reader.line_num, f"no CSV: {error}"
+            yield before + reader.line_num, f"no CSV: {error}"
             continue
-        yield reader.line_num, "more values than the heading has columns" if None in row else row
+        if len(values) > len(names):
+            yield before + reader.line_num, "more values than the heading has columns"
+        elif values:
+            yield before + reader.line_num, dict(zip(names, values, strict=False))
