@@ -237,7 +237,7 @@ def read_mdaemon(prose: Prose) -> DeliveryReport | None:
         if found:
             entries.setdefault(found["a"].lower(), Entry(clean_address(found["a"]), [found["w"] or ""]))
             continue
-        reply = re.match(r"\s{0,4}(?:[\w: .]{0,30}<-- ?)?(?P<w>[45]\d\d[ -].*)$", line)
+        reply = re.match(r"\s{0,4}(?:[\w: .-]{0,40}<-- ?)?(?P<w>[45]\d\d[ -].*)$", line)
         if reply:
             session = reply["w"]
         elif (
@@ -248,6 +248,8 @@ def read_mdaemon(prose: Prose) -> DeliveryReport | None:
             and not line.startswith((" ", "\t"))
         ):
             next(reversed(entries.values())).words.append(line)
+    if not entries and session:  # nobody is listed: the session names them
+        entries = {rcpt["a"].lower(): Entry(clean_address(rcpt["a"])) for rcpt in _RCPT.finditer(said)}
     if not entries:
         return None
     for entry in entries.values():
