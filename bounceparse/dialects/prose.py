@@ -77,7 +77,7 @@ _DELAYED = Wording(
 )
 # Words of a report about one of our messages that name it without its headers
 _LABELS = re.compile(
-    r"^[ \t>*#-]{0,12}(?P<name>(?:with )?subject|the message identifier (?:was|is)|(?:orig(?:i)?nal |internet )?message[ -]?id|the subject of the message is|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|tytuł|件名|тема|主题"
+    r"^[ \t>*#-]{0,12}(?P<name>(?:with )?subject|the message identifier (?:was|is)|(?:ori?gi?nal |internet )?message[ -]?id|the subject of the message is|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|tytuł|件名|тема|主题"
     r"|sent|sent date|the date of the message is|date|to)[ \t]?[:：][ \t]{0,16}(?P<value>\S[^\n]{0,500})",
     re.IGNORECASE | re.MULTILINE,
 )
