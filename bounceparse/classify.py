@@ -105,7 +105,7 @@ def _status(found: Diagnosis, reason: str, recipient: RecipientReport, item: Del
     if recipient.action is None and _still_waiting(item.text):
         return Status.DEFERRED
     status = (found.rule.status if found.rule else None) or REASONS[reason].status
-    if status is Status.HARDBOUNCE and found.temporary and not _proves_domain(found, reason):
+    if status is Status.HARDBOUNCE and (recipient.shared or (found.temporary and not _proves_domain(found, reason))):
         return Status.SOFTBOUNCE
     return status
 

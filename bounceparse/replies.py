@@ -32,6 +32,14 @@ _QUOTED = re.compile(
 _NAMED_CODE = re.compile(
     r"(?:error|status|code|reply|response)[ _]?(?:code)?[ :=#]{1,3}([45]\d\d)\b", re.IGNORECASE | re.ASCII
 )
+# chasquid names the step before the reply, and of the further lines of a reply it keeps the enhanced codes.
+_STEP = re.compile(r"(?:^|\(last: )(?:mail\+rcpt|data(?: closing)?) (?=[45]\d\d )", re.ASCII)
+_STEPS = ("mail+rcpt ", "data ", "all mxs returned ")
+_LINE_STATUS = re.compile(r" ([245]\.\d{1,3}\.\d{1,3}) ", re.ASCII)
+# Courier: a refusal without a word, then the answer to the DATA that was on its way already
+_PIPELINED = re.compile(
+    r"([45]\d\d) 50[34] .{0,40}(?:need rcpt|valid rc|rcpt first|rcpt command|bad sequence)", re.ASCII
+)
 # What stands before a quoted reply; ":" alone covers "said:", "reason:", "host mx.example [192.0.2.1]:" and the like.
 _LEADS = ("->", ":", "said", "returned", "replied", "error", "<<<", ">>>", "=>", "with", "was", "<", "because of", "smtp;")
 _OPENERS = " '\"<([{`"
@@ -114,6 +122,8 @@ def read_reply(text: str) -> Reply:
     """The deciding reply in ``text`` (white space collapsed); works for any text, with or without codes."""
     text = text[:TEXT_CAP]
     around = fold(text)
+    if around[4:6] == "50" and (refusal := _PIPELINED.match(around)):
+        around = refusal[1]
     head = _HEAD.match(around)
     cuts: tuple[tuple[int, int], ...] = ()
     last = None
@@ -128,7 +138,7 @@ def read_reply(text: str) -> Reply:
     elif begin:
         words = around[begin:]
         head = _HEAD.match(words) or head
-        last = None
+        last = _last_status(around, words) if around.startswith(_STEPS) else None
     code = int(head[1]) if head else None
     enhanced = last or (head[2] if head else None)
     if enhanced is None and "." in words:
@@ -141,10 +151,18 @@ def read_reply(text: str) -> Reply:
     return Reply(text, code, enhanced, words, around, bare, cuts)
 
 
+def _last_status(around: str, words: str) -> str | None:
+    """The enhanced code of the last line of chasquid's multi-line reply; None where it has but one."""
+    found = _LINE_STATUS.findall(words) if _STEP.search(around) else ()
+    return found[-1] if len(found) > 1 else None
+
+
 def _find_inner(words: str, head: re.Match[str] | None) -> tuple[int, int | None]:
     """Where the last reply of a chain begins (0: there is but one), and the code of a wrapper that quotes without one."""
     if "'" in words and (quoted := _QUOTED.match(words)):
         return quoted.start(2), int(quoted[1]) if quoted[1] else None
+    if words.startswith(_STEPS) and (step := _STEP.search(words)):
+        return step.end(), None
     begin = 0
     if " 5" not in words and " 4" not in words and ":5" not in words and ":4" not in words and "<4" not in words and ";5" not in words:
         return 0, None

@@ -74,6 +74,7 @@ class RecipientReport:
         phase: the phase of the dialogue where the report's structure tells it.
         last_attempt_date, will_retry_until: as written.
         derived_status: True where ``status`` is known to be made up by the reporting system.
+        shared: True where ``diagnostic`` and ``status`` stand under several recipients and are about one of them.
     """
 
     recipient: str | None = None
@@ -90,6 +91,7 @@ class RecipientReport:
     last_attempt_date: str | None = None
     will_retry_until: str | None = None
     derived_status: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

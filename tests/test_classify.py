@@ -256,6 +256,9 @@ def test_a_wordless_550_at_rcpt_is_about_the_mailbox() -> None:
         ("550 failure for one or more recipients (a@b.example:550 5.7.1 blocked)", 550, "5.7.1", "blocked"),
         ("220-mx.example 421 4.2.1 Service refused", 421, "4.2.1", "service refused"),
         ("554 554 5.7.0 Header error", 554, "5.7.0", "header error"),
+        ("mail+rcpt 550 5.7.0 undeliverable 5.1.1 <a@b.example> user unknown", 550, "5.1.1", "user unknown"),
+        ("all MXs returned transient failures (last: DATA closing 451 4.7.1 Greylisted)", 451, "4.7.1", "greylisted"),
+        ("550 503 5.5.1 Need RCPT", 550, None, "550"),
         ("550 sorry, no mailbox here by that name (#5.7.17)", 550, "5.7.17", "no mailbox"),
         ("message of 500 MB is too large", None, None, "500 mb"),
         ("rejected by 5.1.1.10", None, None, "rejected"),
@@ -275,6 +278,16 @@ def test_codes_are_the_servers_own_before_the_status_field() -> None:
     assert verdict("550 User unknown", status="5.1.1").enhanced_status == "5.1.1"
     assert verdict(None, status="5.0.0").enhanced_status == "5.0.0"
     assert verdict("550 User unknown", status=None).enhanced_status is None
+
+
+def test_words_that_several_recipients_share_condemn_none_of_them() -> None:
+    """nullmailer copies one recipient's refusal to all."""
+    told = tuple(
+        RecipientReport(recipient=name, action=Action.FAILED, diagnostic="550 5.1.1 no such user", shared=True)
+        for name in ("jan@example.net", "ola@example.net")
+    )
+    outcomes = classify(report_of(DeliveryReport(told, ORIGINAL)))
+    assert [(o.status, o.reason) for o in outcomes] == [(Status.SOFTBOUNCE, "user-unknown")] * 2
 
 
 def test_the_paragraph_of_the_recipient_is_read_where_no_diagnostic_is_given() -> None:

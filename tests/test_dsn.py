@@ -312,6 +312,53 @@ def test_a_message_id_in_the_body_of_the_returned_message_is_never_taken() -> No
     assert report.original.message_id is None
 
 
+def test_an_envelope_id_that_is_a_message_id_names_the_original_where_nothing_else_does() -> None:
+    """Haraka puts the Message-ID there."""
+    raw = (
+        'Content-Type: multipart/report; boundary="b"\n\n--b\nContent-Type: message/delivery-status\n\n'
+        f"Original-Envelope-Id: <5@shop.example>\nReporting-MTA: dns;out.shop.example\n\n{GONE}\n--b--\n"
+    )
+    (report,) = read_delivery_reports(Mail(raw.encode()))
+    assert report.original.message_id == "5@shop.example"
+    other = report_of(GONE, message="Original-Envelope-Id: <5@shop.example>\n")
+    assert other.original.message_id == "1@shop.example"
+
+
+# nullmailer copies the refusal of one recipient to all
+
+COPIED = "Final-Recipient: rfc822; {}\nAction: failed\nStatus: 5.1.1\nDiagnostic-Code: SMTP; 550 5.1.1 {}\n"
+NULLMAILER = "Reporting-MTA: x-local-hostname; out.shop.example\n"
+
+
+def test_copied_words_stay_with_the_recipient_that_they_name() -> None:
+    words = "<ola@firma.example>: unknown user"
+    blocks = [COPIED.format(address, words) for address in ("jan@firma.example", "ola@firma.example")]
+    jan, ola = report_of(*blocks, message=NULLMAILER).recipients
+    assert (jan.action, jan.diagnostic, jan.status) == (Action.FAILED, None, None)
+    assert (ola.diagnostic, ola.status, ola.shared) == (f"550 5.1.1 {words}", "5.1.1", False)
+
+
+def test_copied_words_that_name_nobody_are_marked_as_shared() -> None:
+    blocks = [COPIED.format(address, "unknown user") for address in ("jan@firma.example", "ola@firma.example")]
+    assert [entry.shared for entry in report_of(*blocks, message=NULLMAILER).recipients] == [True, True]
+    assert [entry.shared for entry in report_of(*blocks).recipients] == [False, False]
+    assert not one(blocks[0], message=NULLMAILER).shared
+
+
+def test_lines_of_a_reply_that_are_not_indented_belong_to_it() -> None:
+    block = GONE.rstrip().replace("550 5.1.1 User", "550-5.1.1 No\n550 5.1.1 User") + "\n"
+    assert one(block, message=NULLMAILER).diagnostic == "550-5.1.1 No 550 5.1.1 User unknown"
+
+
+def test_a_status_with_a_reply_in_its_comment_is_made_up() -> None:
+    """Haraka, where it could not even try."""
+    entry = one(
+        "Final-Recipient: rfc822;jan@firma.example\nAction: failed\nStatus: 5.1.2 (550 Tried all MXs firma.example)\n"
+    )
+    assert (entry.status, entry.diagnostic, entry.derived_status) == ("5.1.2", "550 Tried all MXs firma.example", True)
+    assert not one(GONE.replace("5.1.1\nD", "5.1.1 (bad destination)\nD")).derived_status
+
+
 # Bounds
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, parse_action, parse_enhanced_status
@@ -29,8 +30,10 @@ _TYPED = re.compile(r"\s*([A-Za-z][\w-]{0,30})\s*;\s*", re.ASCII)
 _SUPPLEMENT = re.compile(r"<?\s*(?:(\S+)\s+)?#(\S+)\s+(smtp;\s*.*?)>?\s*$", re.DOTALL | re.IGNORECASE)
 _RECIPIENT_FIELDS = ("final-recipient", "original-recipient", "x-actual-recipient")
 _BLOCK_KEYS = frozenset(("final-recipient", "action", "status"))
-# Sendmail derives Status from the reply (550 -> 5.1.1); Haraka turns 4.x.x into 5.x.x when it gives up.
+# Sendmail derives Status from the reply (550 -> 5.1.1).
 _DERIVING = ("fatal errors -----", "ranscript of session follows")
+# Haraka makes up the Status of what it could not even try: "5.1.2 (550 Tried all MXs example.com)".
+_MADE_UP = re.compile(r"\s*[245]\.\d+\.\d+ \([245]\d\d ", re.ASCII)
 _DIAGNOSTIC_CAP = 4096
 # Comments that systems put beside any Status of a class or number: RFC 3463's own names, Sun's and others' phrases.
 _CODE_NAMES = frozenset(
@@ -107,7 +110,7 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
         text, where = _cut_to_fields(text), "text"
     message_fields, blocks = split_blocks(text)
     prose = mail.readable
-    derived = any(marker in prose for marker in _DERIVING) or "haraka" in message_fields.get("reporting-mta", "")
+    derived = any(marker in prose for marker in _DERIVING)
     cap = mail.limits.recipients
     if len(blocks) > cap:
         mail.note("too-many-recipients")
@@ -115,6 +118,8 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
         recipients: tuple[RecipientReport, ...] = (_read_recipient(blocks[0], derived, where),)
     else:
         recipients = _merged((_place(block), _read_recipient(block, derived, where)) for block in blocks[:cap])
+        if message_fields.get("reporting-mta", "").startswith("x-local-hostname"):
+            recipients = _told_apart(recipients)
     if not recipients and not message_fields:
         mail.note("status-part-empty")
         return None
@@ -147,6 +152,20 @@ def _merged(recipients: Iterable[tuple[tuple[str | None, str | None], RecipientR
         if before is None or _weight(entry) > _weight(before):
             kept[key] = entry
     return tuple(kept.values())
+
+
+def _told_apart(recipients: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
+    """nullmailer's entries: it copies the refusal of one recipient to all, those included that were accepted.
+
+    Where the words name a recipient, the others keep no words of that server; where they name none, nobody can tell.
+    """
+    if len({entry.diagnostic for entry in recipients}) > 1:
+        return recipients
+    words = (recipients[0].diagnostic or "").lower()
+    named = [entry for entry in recipients if entry.recipient and entry.recipient.lower() in words]
+    if not named:
+        return tuple(replace(entry, shared=True) for entry in recipients)
+    return tuple(entry if entry in named else replace(entry, diagnostic=None, status=None) for entry in recipients)
 
 
 def _weight(entry: RecipientReport) -> tuple[bool, bool]:
@@ -247,7 +266,7 @@ def _read_recipient(block: dict[str, str], derived: bool, where: str) -> Recipie
         remote_mta=remote,
         last_attempt_date=block.get("last-attempt-date"),
         will_retry_until=block.get("will-retry-until"),
-        derived_status=derived,
+        derived_status=derived or _MADE_UP.match(block.get("status", "")) is not None,
     )
 
 
@@ -318,6 +337,14 @@ def _original(mail: Mail, container: Entity, fields: dict[str, str], status_text
     if returned is None and container is not mail:
         returned = find_returned(mail)
     status_id = clean_message_id(fields.get("x-original-message-id"))
+    envelope_id = fields.get("original-envelope-id", "")
+    if (
+        status_id is None
+        and envelope_id.startswith("<")
+        and "@" in envelope_id
+        and (returned is None or not returned.has("message-id"))
+    ):
+        status_id = clean_message_id(envelope_id)  # Haraka
     if returned is None and status_id is None:
         # A status part with a wrong boundary swallows the returned headers; a pasted report has them below its fields
         lower = status_text.lower()
