@@ -180,7 +180,7 @@ def _of_other(report: Report, item: Item, rules: RuleSet) -> list[Outcome]:
         return [_of_refusal(report, item, rules)]
     if isinstance(item, UnsubscribeRequest):
         reason, evidence = (
-            "unsubscribe-request",
+            "one-click" if item.marker == "one-click" else "unsubscribe-request",
             Evidence(f"unsubscribe/{item.marker}", item.part, item.matched, report.dialect),
         )
     elif isinstance(item, DispositionReport):

@@ -28,7 +28,7 @@ from bounceparse.mailboxes.account import ImapAccount, Secret
 from bounceparse.mailboxes.oauth2 import command_output
 from bounceparse.outgoing import Outgoing
 from bounceparse.policy import Policy, Proof
-from bounceparse.requests import Intake
+from bounceparse.requests import RequestSettings
 from bounceparse.verp import Keyring, parse_keys
 
 FILE_NAME = "bounceparse.toml"
@@ -96,6 +96,7 @@ class MailboxSection(Section):
     first_poll: Literal["guard", "go"] = "go"
     recipient_headers: Words = ()
     authserv_id: str | None = None
+    check_dkim: bool = False
 
     @field_validator("after")
     @classmethod
@@ -165,6 +166,14 @@ class RulesSection(Section):
     files: Annotated[tuple[Path, ...], BeforeValidator(_split)] = ()
 
 
+class RetentionSection(Section):
+    """``[retention]``: how long what is kept, and how much of each message (bytes; 0 keeps none)."""
+
+    details_days: int = Field(default=15, ge=0)
+    keys_days: int = Field(default=180, ge=14)  # matching again needs them for so long
+    raw_limit: int = Field(default=131_072, ge=0)
+
+
 class Settings(BaseSettings):
     """A whole configuration. ``source`` is the file it came from, None when it is all from the environment."""
 
@@ -173,6 +182,7 @@ class Settings(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     mailbox: dict[str, MailboxSection] = Field(default_factory=dict)
     policy: PolicySection = PolicySection()
+    retention: RetentionSection = RetentionSection()
     signing: SigningSection = SigningSection()
     rules: RulesSection = RulesSection()
     source: Path | None = None
@@ -345,7 +355,7 @@ def _fault_text(kind: str, message: str, keys: list[str], table: Mapping[str, An
 def _known_keys(section: list[str]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"": Settings, "database": DatabaseSection, "policy": PolicySection}
     models["rules"] = RulesSection
-    models.update(mailbox=MailboxSection, signing=SigningSection)
+    models.update(mailbox=MailboxSection, signing=SigningSection, retention=RetentionSection)
     model = OAuth2Section if section[2:] == ["oauth2"] else models.get(section[0] if section else "")
     return sorted(set(model.model_fields) - {"source"}) if model else []
 
@@ -399,7 +409,7 @@ def imap_accounts(settings: Settings, names: Iterable[str] = ()) -> list[ImapAcc
 
 
 def _account(name: str, box: MailboxSection) -> ImapAccount:
-    shared = set(MailboxSection.model_fields) - {*_CREDENTIALS, "port"}
+    shared = set(MailboxSection.model_fields) - {*_CREDENTIALS, "port", "check_dkim"}
     return ImapAccount(
         name=name,
         port=box.effective_port,
@@ -438,12 +448,13 @@ def build_outgoing(settings: Settings) -> Outgoing:
     return _outgoing(settings.signing)
 
 
-def build_intake(settings: Settings) -> Intake:
+def build_request_settings(settings: Settings) -> RequestSettings:
     """What recording needs to judge requests; raises :class:`ConfigError` for keys that cannot be used."""
-    return Intake(
+    return RequestSettings(
         keyring=load_keyring(settings),
         addresses=frozenset(address_key(address) for address in settings.policy.unsubscribe_addresses),
         mailboxes=frozenset(name for name, box in settings.mailbox.items() if box.role == "unsubscribe"),
+        check_dkim=frozenset(name for name, box in settings.mailbox.items() if box.check_dkim),
         authserv_ids={name: box.authserv_id for name, box in settings.mailbox.items() if box.authserv_id},
     )
 

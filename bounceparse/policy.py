@@ -39,7 +39,7 @@ class Event(NamedTuple):
         mailbox: where the report came in.
         from_domain, sender, list_id: of the sent message.
         final_5xx: a reply code or enhanced code of class 5 was written.
-        authenticated: the requester's own authentication holds (unsubscribe by From).
+        authenticated: who asks is proven: by a token, an expired one too, or the From address by its authentication.
     """
 
     at: datetime
@@ -279,7 +279,7 @@ def _counts(cause: Cause, event: Event, policy: Policy, proven: frozenset[str]) 
     if event.status != REASONS[event.reason].status:
         return False
     if cause.token:
-        return event.trust == Trust.VERIFIED or (event.authenticated and event.trust in _PROVED)
+        return event.trust == Trust.VERIFIED or event.authenticated
     if event.trust == Trust.FORWARDED:
         return event.status not in _FAILED
     if cause.name == "undefined" and not event.final_5xx:

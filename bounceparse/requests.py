@@ -24,7 +24,7 @@ _EQUALS = re.compile(r"\s*=\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class RequestSettings:
     """What the sender's configuration tells about how requests come in.
 
     Attributes:
@@ -32,12 +32,17 @@ class Intake:
         addresses: address keys to which nothing but unsubscribe requests is sent.
         mailboxes: accounts that take nothing else.
         authserv_ids: by account, the name under which its own server writes Authentication-Results.
+        check_dkim: accounts whose requests and complaints are checked by dkimpy where that field proves nothing.
     """
 
     keyring: Keyring = field(default_factory=Keyring)
     addresses: frozenset[str] = frozenset()
     mailboxes: frozenset[str] = frozenset()
     authserv_ids: Mapping[str, str] = field(default_factory=dict)
+    check_dkim: frozenset[str] = frozenset()
+
+
+NO_SETTINGS = RequestSettings()
 
 
 def read_token(item: Item, report: Report, keyring: Keyring, today: date) -> Reading | None:
@@ -58,10 +63,10 @@ def read_token(item: Item, report: Report, keyring: Keyring, today: date) -> Rea
     return None
 
 
-def is_for_requests(report: Report, account: str, intake: Intake) -> bool:
+def is_for_requests(report: Report, account: str, settings: RequestSettings) -> bool:
     """Whether the mail went to an address, or into a mailbox, that is there for unsubscribe requests."""
-    return account in intake.mailboxes or any(
-        address_key(_plain(address)) in intake.addresses for _, address in report.addressed_to
+    return account in settings.mailboxes or any(
+        address_key(_plain(address)) in settings.addresses for _, address in report.addressed_to
     )
 
 
@@ -71,16 +76,22 @@ def _plain(address: str) -> str:
     return f"{local.partition('+')[0]}{at}{domain}"
 
 
-def is_authenticated(report: Report, account: str, intake: Intake) -> bool:
-    """Whether our own server found the From address authentic: DMARC, or DKIM by its domain or a parent of it.
+def is_authenticated(report: Report, account: str, settings: RequestSettings, raw: bytes = b"") -> bool:
+    """Whether the From address is authentic: by DMARC, or by DKIM of its domain or a parent of it.
 
-    Only the topmost Authentication-Results field that bears our server's name counts (RFC 8601 section 5); our server
-    must take that name out of what comes in.
+    Our own server says so in the topmost Authentication-Results field that bears its name (RFC 8601 section 5; it must
+    take that name out of what comes in). Where it does not, the signatures of ``raw`` are verified, if that is given.
     """
-    ours = intake.authserv_ids.get(account)
     domain = domain_key((report.from_address or "").rpartition("@")[2])
-    if not ours or not domain:
+    if not domain:
         return False
+    ours = settings.authserv_ids.get(account)
+    if ours and _is_attested(report, domain, ours):
+        return True
+    return bool(raw) and any(is_aligned(domain, signer) for signer in dkim_domains(raw))
+
+
+def _is_attested(report: Report, domain: str, ours: str) -> bool:
     for value in report.authentication_results:
         server, *results = _EQUALS.sub("=", _bare(value)).lower().split(";")
         if server.partition(" ")[0].strip() == ours.lower():

@@ -51,7 +51,15 @@ class Session:
 
     def store(self) -> Store:
         """The database of the configuration, opened, for a ``with``; raises ``ConfigError`` or ``StoreError``."""
-        from bounceparse.config import build_policy
+        from bounceparse.config import build_policy, build_request_settings
         from bounceparse.db import Store
 
-        return Store(self.settings.database.url, policy=build_policy(self.settings))
+        settings = build_request_settings(self.settings)
+        raw_limit = self.settings.retention.raw_limit
+        return Store(
+            self.settings.database.url,
+            policy=build_policy(self.settings),
+            request_settings=settings,
+            keep_raw=raw_limit > 0,
+            raw_limit=raw_limit,
+        )

@@ -23,12 +23,14 @@ def suppress(
     scope: str,
     until: datetime | None,
     note: str | None,
+    cause: str = "manual",
+    status: str = "manual",
 ) -> None:
     """Suppress an address or ``@domain`` in a scope; it stands until lifted or ``until``."""
-    row = {"subject": _subject(address), "scope": scope, "cause": "manual"}
+    row = {"subject": _subject(address), "scope": scope, "cause": cause}
     values = {
         "seq": take_seq(connection, 1),
-        "status": "manual",
+        "status": status,
         "reason": reason,
         "since": now,
         "until": until,

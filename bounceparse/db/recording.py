@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.clues import ladder
+from bounceparse.db.backscatter import REMATCH_WINDOW, tell_flood
 from bounceparse.db.bulk import execute_many, insert_new
 from bounceparse.db.engine import chunks
 from bounceparse.db.intake import take_inbox
 from bounceparse.db.ledger import Ledger, move_statuses, restore_statuses
 from bounceparse.db.listed import listed
 from bounceparse.db.numbers import LEDGER, REMATCHED, numbers, set_number, take_seq
+from bounceparse.db.requests import Proven, mark_rows, note_waiting, prove
 from bounceparse.db.rows import NewOutcome, event_key, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.standings import judge, measure_coverage, proven_mailboxes, update_standing
 from bounceparse.db.tables import UNSETTLED, messages, outcomes
@@ -26,30 +29,36 @@ from bounceparse.match import match
 from bounceparse.outcomes import Status
 from bounceparse.policy import Policy
 from bounceparse.reading import ReadMessage
-
-REMATCH_WINDOW = timedelta(days=14)
-"""How long an outcome without a match waits for its ledger row; a delivery report is backscatter after that."""
+from bounceparse.requests import NO_SETTINGS, RequestSettings
 
 
 def record_messages(
-    connection: Connection, batch: Sequence[ReadMessage], policy: Policy, now: datetime, *, keep_raw: bool
+    connection: Connection,
+    batch: Sequence[ReadMessage],
+    policy: Policy,
+    now: datetime,
+    *,
+    raw_limit: int,
+    settings: RequestSettings = NO_SETTINGS,
 ) -> Recorded:
     """Write a batch. What is recorded already, here or from another mailbox, is not written again."""
-    written = insert_new(connection, messages, [_message_row(one, now, keep_raw) for one in batch])
+    written = insert_new(connection, messages, [_message_row(one, now, raw_limit) for one in batch])
     every = {new.key: new for one in batch for new in new_outcomes(one)}
     known = _known_keys(connection, list(every))
     fresh = [new for new in every.values() if new.key not in known]
+    proven: list[Proven] = []
     if fresh:
-        rows = _outcome_rows(connection, fresh, now)
+        rows, proven = _outcome_rows(connection, fresh, settings, now)
         insert_new(connection, outcomes, rows)
         move_statuses(connection, rows)
         update_standing(connection, rows, policy, now)
+    note_waiting(connection, batch, fresh, proven, now)
     return Recorded(written, sum(len(one.outcomes) for one in batch), len(fresh))
 
 
-def _message_row(one: ReadMessage, now: datetime, keep_raw: bool) -> dict[str, Any]:
+def _message_row(one: ReadMessage, now: datetime, raw_limit: int) -> dict[str, Any]:
     """A held message keeps its bytes: it is to be read again when the reader's fault is mended."""
-    keep = one.raw and (keep_raw or one.error is not None)
+    kept = one.raw[:raw_limit] if one.error is None else one.raw
     return {
         "account": one.place.account,
         "folder": one.place.folder,
@@ -63,7 +72,7 @@ def _message_row(one: ReadMessage, now: datetime, keep_raw: bool) -> dict[str, A
         "from_address": one.report.from_address,
         "subject": one.report.subject,
         "error": one.error,
-        "raw": zlib.compress(one.raw) if keep else None,
+        "raw": zlib.compress(kept, 1) if kept else None,
         "recorded_at": now,
     }
 
@@ -76,15 +85,19 @@ def _known_keys(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
     }
 
 
-def _outcome_rows(connection: Connection, fresh: Sequence[NewOutcome], now: datetime) -> list[dict[str, Any]]:
+def _outcome_rows(
+    connection: Connection, fresh: Sequence[NewOutcome], settings: RequestSettings, now: datetime
+) -> tuple[list[dict[str, Any]], list[Proven]]:
     matches = match([new.clues() for new in fresh], Ledger(connection))
+    proven = prove(connection, fresh, matches, settings, now)
     first = take_seq(connection, len(fresh))
     rows = [
-        outcome_row(new, found, first + place, now)
-        for place, (new, found) in enumerate(zip(fresh, matches, strict=True))
+        outcome_row(new, found.match, first + place, now)
+        for place, (new, found) in enumerate(zip(fresh, proven, strict=True))
     ]
+    mark_rows(rows, proven)
     _mark_copies(connection, rows)
-    return rows
+    return rows, proven
 
 
 _EVENT = [
@@ -110,6 +123,7 @@ _UNSETTLED = [
     outcomes.c[name]
     for name in [
         "id",
+        "status",
         "classified_status",
         "reported_recipient",
         "original_recipient",
@@ -132,6 +146,7 @@ _UNSETTLED = [
         "enhanced_status",
         "of_domain",
         "is_copy",
+        "authenticated",
     ]
 ]
 
@@ -144,7 +159,7 @@ def rematch(connection: Connection, policy: Policy, now: datetime, keys: Iterabl
     changed = 0
     for unsettled in _unsettled(connection, now - REMATCH_WINDOW, keys):
         if unsettled and (rows := _match_again(connection, unsettled)):
-            _rewrite(connection, rows, policy, now)
+            rewrite(connection, rows, policy, now)
             changed += len(rows)
     return changed
 
@@ -191,22 +206,32 @@ def _match_again(connection: Connection, unsettled: Sequence[sa.Row[Any]]) -> li
     return changed
 
 
-def _rewrite(connection: Connection, rows: list[dict[str, Any]], policy: Policy, now: datetime) -> None:
-    """Write changed matches, and undo what the old ones had done to the standing of an address."""
+def rewrite(
+    connection: Connection,
+    rows: list[dict[str, Any]],
+    policy: Policy,
+    now: datetime,
+    names: tuple[str, ...] | None = None,
+) -> None:
+    """Write the columns ``names`` (those of a match) of changed outcomes, and undo what the old ones had done.
+
+    Each row holds all columns that recording has for an outcome, its ``id``, and under ``before`` the row as it was.
+    """
+    names = names or _MATCHED
     _mark_copies(connection, rows)
     first = take_seq(connection, len(rows))
     execute_many(
         connection,
-        _REWRITE,
+        _rewriting(names),
         [
-            {"b_id": row["id"], "b_seq": first + place, **{f"b_{name}": row[name] for name in _MATCHED}}
+            {"b_id": row["id"], "b_seq": first + place, **{f"b_{name}": row[name] for name in names}}
             for place, row in enumerate(rows)
         ],
     )
     move_statuses(connection, rows)
     update_standing(connection, rows, policy, now)
     before = [row["before"] for row in rows]
-    restore_statuses(connection, [row.sent_id for row in before if row.sent_id is not None])
+    restore_statuses(connection, before)
     judge(
         connection,
         {row.address_key for row in before if row.address_key},
@@ -217,7 +242,7 @@ def _rewrite(connection: Connection, rows: list[dict[str, Any]], policy: Policy,
     )
 
 
-_MATCHED = [
+_MATCHED = (
     "is_copy",
     "status",
     "recipient",
@@ -232,14 +257,16 @@ _MATCHED = [
     "address_key",
     "domain_key",
     "from_domain",
-]
-
-
-_REWRITE = (
-    sa.update(outcomes)
-    .where(outcomes.c.id == sa.bindparam("b_id"))
-    .values({name: sa.bindparam(f"b_{name}", type_=outcomes.c[name].type) for name in ("seq", *_MATCHED)})
 )
+
+
+@cache
+def _rewriting(names: tuple[str, ...]) -> sa.Update:
+    return (
+        sa.update(outcomes)
+        .where(outcomes.c.id == sa.bindparam("b_id"))
+        .values({name: sa.bindparam(f"b_{name}", type_=outcomes.c[name].type) for name in ("seq", *names)})
+    )
 
 
 def settle(connection: Connection, policy: Policy, now: datetime) -> int:
@@ -253,6 +280,7 @@ def settle(connection: Connection, policy: Policy, now: datetime) -> int:
     if values[LEDGER] != values[REMATCHED]:
         changed = rematch(connection, policy, now)
         set_number(connection, REMATCHED, values[LEDGER])
+    tell_flood(connection, now)
     newly = measure_coverage(connection, now)
     if newly:
         apply_policy(connection, policy, now, newly)
@@ -272,3 +300,14 @@ def apply_policy(connection: Connection, policy: Policy, now: datetime, mailboxe
         proven_mailboxes(connection),
         now,
     )
+
+
+def judge_stream(connection: Connection, stream: str, policy: Policy, now: datetime) -> int:
+    """Judge anew the addresses that answered mail of a stream, whose sender may be another now."""
+    answered = sa.select(outcomes.c.address_key).where(
+        outcomes.c.stream == stream,
+        outcomes.c.status.in_((Status.COMPLAINT.value, Status.UNSUBSCRIBE.value)),
+        outcomes.c.address_key.is_not(None),
+    )
+    addresses = set(connection.execute(answered.distinct()).scalars())
+    return judge(connection, addresses, (), policy, proven_mailboxes(connection), now)

@@ -183,6 +183,7 @@ def _event_of(row: Mapping[str, Any]) -> Event:
         from_domain=row["from_domain"],
         list_id=row["list_id"],
         final_5xx=bool((code and code >= 500) or (enhanced and enhanced[0] == "5")),
+        authenticated=row["authenticated"],
     )
 
 
@@ -261,7 +262,7 @@ _EVENTS = (
             sa.func.coalesce(outcomes.c.smtp_code, 0) >= 500,
             sa.func.coalesce(outcomes.c.enhanced_status, "").like("5%"),
         ),
-        sa.false(),
+        outcomes.c.authenticated,
         outcomes.c.id,
     )
     .select_from(outcomes.outerjoin(streams, streams.c.name == outcomes.c.stream))

@@ -6,18 +6,23 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from importlib.metadata import version as package_version
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from bounceparse.db import intake, manual, polls, queries, recording
+from bounceparse.db import backscatter, intake, manual, polls, queries, recording, retention
+from bounceparse.db.backscatter import Backscatter
 from bounceparse.db.engine import Database, chunks
 from bounceparse.db.intake import ImportPosition
 from bounceparse.db.ledger import SentMessage, parse_sent
 from bounceparse.db.locks import hold_lock
-from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
+from bounceparse.db.queries import CustomerCard, HeldMessage, Stats, Stream
+from bounceparse.db.reclassify import ReclassifiedPage, count_kept, load_page, read_page, reclassify_page
+from bounceparse.db.request_store import RequestStore
+from bounceparse.db.retention import Retention
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import require_current
 from bounceparse.db.standings import Standing, mailable, standing_of
@@ -27,6 +32,8 @@ from bounceparse.errors import ConfigError
 from bounceparse.ingest import Recorded
 from bounceparse.policy import Policy, Suppression
 from bounceparse.reading import ReadMessage
+from bounceparse.requests import NO_SETTINGS, RequestSettings
+from bounceparse.rules import RuleSet
 
 IMPORT_BATCH = 10_000
 _CHECK_BATCH = 2000
@@ -36,12 +43,13 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store:
+class Store(RequestStore):
     """The outcomes, the ledger and the standing of addresses in one database.
 
     ``url`` is a SQLAlchemy URL: ``sqlite:///bounceparse.db`` or ``postgresql+psycopg://user@host/db``. The schema must
-    be there (``bounceparse db upgrade``, or :func:`bounceparse.db.upgrade`). With ``keep_raw`` every message's bytes are
-    kept, else only those of messages that could not be read. ``clock`` gives the time.
+    be there (``bounceparse db upgrade``, or :func:`bounceparse.db.upgrade`). With ``keep_raw`` the first ``raw_limit``
+    bytes of every message are kept, else only messages that could not be read. ``request_settings`` tells what proves
+    an unsubscribe request. ``clock`` gives the time.
 
     Synchronous; one instance serves several threads. Every method is one transaction (an iterator: one a page) and
     raises :class:`~bounceparse.errors.StoreError`, whose ``temporary`` says whether trying again helps;
@@ -54,11 +62,14 @@ class Store:
         *,
         policy: Policy | None = None,
         keep_raw: bool = False,
+        raw_limit: int = 131_072,
+        request_settings: RequestSettings = NO_SETTINGS,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._database = Database(url)
         self._policy = policy or Policy()
-        self._keep_raw = keep_raw
+        self._raw_limit = raw_limit if keep_raw else 0
+        self._request_settings = request_settings
         self._clock = clock
         try:
             require_current(self._database)
@@ -107,14 +118,28 @@ class Store:
         if not batch:
             return Recorded()
         with self._database.write() as connection:
-            return recording.record_messages(connection, batch, self._policy, self._clock(), keep_raw=self._keep_raw)
+            return recording.record_messages(
+                connection,
+                batch,
+                self._policy,
+                self._clock(),
+                raw_limit=self._raw_limit,
+                settings=self._request_settings,
+            )
 
     def record_held(self, messages: Iterable[ReadMessage]) -> Recorded:
         """Record messages that were held and have been read again; their held rows are replaced."""
         batch = list(messages)
         with self._database.write() as connection:
             polls.drop_held(connection, (message.place for message in batch))
-            return recording.record_messages(connection, batch, self._policy, self._clock(), keep_raw=self._keep_raw)
+            return recording.record_messages(
+                connection,
+                batch,
+                self._policy,
+                self._clock(),
+                raw_limit=self._raw_limit,
+                settings=self._request_settings,
+            )
 
     def note_marked(self, account: str, folder: str, uidvalidity: int, uids: Iterable[int]) -> None:
         """Note that these messages are marked, moved or deleted on the server."""
@@ -200,6 +225,20 @@ class Store:
         with self._database.read() as connection:
             return intake.position(connection, resume)
 
+    def streams(self) -> list[Stream]:
+        """All streams, by name."""
+        with self._database.read() as connection:
+            return queries.list_streams(connection)
+
+    def set_stream(self, name: str, *, sender: str | None = None, category: str | None = None) -> None:
+        """Make a stream, or change what is given; its recipients' complaints and requests are judged anew.
+
+        ``category`` is ``marketing`` or ``transactional``; raises ``ConfigError`` for anything else.
+        """
+        with self._database.write() as connection:
+            intake.set_stream(connection, name, sender, category)
+            recording.judge_stream(connection, name, self._policy, self._clock())
+
     def settle(self) -> int:
         """What each poll does beside reading: match again what waits for its ledger row, for 14 days.
 
@@ -217,6 +256,48 @@ class Store:
         """Judge every address anew, after a change of the policy; returns how many suppressions changed."""
         with self._database.write() as connection:
             return recording.apply_policy(connection, self._policy, self._clock())
+
+    # Reports that were kept.
+
+    def reclassify(
+        self, since: datetime | None = None, *, rules: RuleSet | None = None, dry_run: bool = False
+    ) -> Iterator[ReclassifiedPage]:
+        """Read the reports that were kept again, by today's rules or ``rules``, and write what differs: a page a time.
+
+        ``since`` leaves out what was recorded before it; a dry run compares only. Doing it again changes nothing more.
+        """
+        version = package_version("bounceparse")
+        last = 0
+        seen: set[bytes] = set()
+        while True:
+            with self._database.read() as connection:
+                rows = load_page(connection, since, last)
+            if not rows:
+                return
+            last = rows[-1].id
+            read = read_page(rows, rules)
+            with self._database.read() if dry_run else self._database.write() as connection:
+                differences = reclassify_page(
+                    connection, read, self._policy, self._clock(), version, seen=seen, dry_run=dry_run
+                )
+            yield ReclassifiedPage(last, len(read), len(rows) - len(read), differences)
+
+    def count_kept(self, since: datetime | None = None) -> int:
+        """How many reports :meth:`reclassify` would look at."""
+        with self._database.read() as connection:
+            return count_kept(connection, since)
+
+    def prune(self, keep: Retention | None = None, *, dry_run: bool = False) -> dict[str, int]:
+        """Clear what has been kept long enough; returns how many rows of which kind. A dry run only counts them."""
+        pruned = {}
+        for rule in retention.retention_rules(keep or Retention(), self._clock()):
+            with self._database.read() as connection:
+                pruned[rule.name] = retention.count(connection, rule)
+                windows = list(retention.windows(connection, rule))
+            for window in windows if pruned[rule.name] and not dry_run else ():
+                with self._database.write() as connection:
+                    retention.apply(connection, rule, window)
+        return pruned
 
     # Reports by hand.
 
@@ -303,11 +384,19 @@ class Store:
             last = page[-1].id
 
     def stats(self, by: str = "reason", since: datetime | None = None) -> list[Stats]:
-        """Outcomes counted by ``stream``, ``domain``, ``provider``, ``reason``, ``status`` or ``mailbox``."""
+        """Outcomes counted by ``stream``, ``domain``, ``provider``, ``reason``, ``status`` or ``mailbox``.
+
+        Backscatter is left out: :meth:`backscatter` counts it.
+        """
         if by not in queries.GROUPS:
             raise ConfigError(f"stats by {by!r}: choose one of {', '.join(queries.GROUPS)}")
         with self._database.read() as connection:
-            return queries.stats(connection, by, since)
+            return queries.stats(connection, by, since, self._clock())
+
+    def backscatter(self, since: datetime | None = None) -> Backscatter:
+        """Delivery reports about mail that is not ours: how many, and whether they come in a flood."""
+        with self._database.read() as connection:
+            return backscatter.count_backscatter(connection, since, self._clock())
 
     def customer(self, customer: str) -> CustomerCard:
         """The card of a customer: addresses with their standing, the latest mail, the latest outcomes."""

@@ -25,7 +25,7 @@ METADATA = sa.MetaData(
 )
 PREFIX = "bounceparse_"
 VERSION_TABLE = "bounceparse_alembic_version"
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The revision that this code needs; a test says that it is the newest migration."""
 
 
@@ -178,6 +178,7 @@ class OutcomeRow(_Table, table=True):
     of_domain: bool = _flag()
     event_at: datetime = _time(null=False)
     is_copy: bool = _flag()
+    authenticated: bool = _flag()
 
 
 class SentRow(_Table, table=True):
@@ -302,6 +303,50 @@ class HistoryRow(_Table, table=True):
     changed: str = _text()
 
 
+class TokenRow(_Table, table=True):
+    """Which message to whom a signed token is of; kept as long as its token may come back, longer than the ledger."""
+
+    __tablename__ = "bounceparse_tokens"
+    __table_args__ = (
+        sa.UniqueConstraint("message_key", "recipient_key", name="uq_bounceparse_tokens_message"),
+        sa.Index("ix_bounceparse_tokens_recipient_key", "recipient_key"),
+    )
+    id: int | None = Field(default=None, sa_column=sa.Column(sa.BigInteger, primary_key=True, autoincrement=False))
+    message_id: str = _text()
+    message_key: str = _text()
+    recipient: str = _text()
+    recipient_key: str = _text()
+    stream: str | None = _text(null=True)
+    list_id: str | None = _text(null=True)
+    created_at: datetime = _time(null=False)
+
+
+class RequestRow(_Table, table=True):
+    """An unsubscribe request that did not act by itself, or a mail that speaks of it, for a person to decide.
+
+    ``state`` is ``pending``, ``accepted`` or ``rejected``; ``scopes`` what accepting suppresses, parted by spaces.
+    """
+
+    __tablename__ = "bounceparse_requests"
+    __table_args__ = (
+        sa.UniqueConstraint("report_key", name="uq_bounceparse_requests_report_key"),
+        _some("ix_bounceparse_requests_pending", "recorded_at", where="state = 'pending'"),
+    )
+    id: int | None = _id()
+    report_key: bytes = _bytes()
+    state: str = _text()
+    why: str = _text()
+    address: str | None = _text(null=True)
+    scopes: str = _text()
+    subject: str | None = _text(null=True)
+    words: str | None = _text(null=True)
+    mailbox: str = _text()
+    recorded_at: datetime = _time(null=False)
+    decided_at: datetime | None = _time()
+    decided_by: str | None = _text(null=True)
+    note: str | None = _text(null=True)
+
+
 class StateRow(_Table, table=True):
     """Numbers that must survive: ``seq`` (its row is also the lock that puts writers in a line), ``ledger``, ..."""
 
@@ -323,4 +368,6 @@ inbox = _table(InboxRow)
 streams = _table(StreamRow)
 standing = _table(StandingRow)
 history = _table(HistoryRow)
+tokens = _table(TokenRow)
+requests = _table(RequestRow)
 state = _table(StateRow)
