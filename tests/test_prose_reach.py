@@ -215,6 +215,12 @@ READ = {
         'This is the mail system at host mx.example.org.\n\n<"|/usr/bin/p"@mx.example.org> (expanded from <jan@example.org>): Command died\n',
         ["jan@example.org"],
     ),
+    "a list that does not take the message": (
+        "team-admin@example.org",
+        "NOT MEMBER article",
+        "You are not a member of the mailing list <jan@example.org>.\n\nOriginal mail as follows:\n\n",
+        ["jan@example.org"],
+    ),
     "a session that names the recipient": (
         "MDaemon@mx.example.org",
         "Permanent Delivery Failure",

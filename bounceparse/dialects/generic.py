@@ -52,7 +52,7 @@ _TO = re.compile(rf"\bTo:\s{{0,8}}<?(?P<a>{ADDRESS})", re.IGNORECASE)
 _FIND = re.compile(ADDRESS)
 _BULLET = r"[ \t]{0,40}(?:[*>\-•] )?(?:\"[^\"\n]{1,100}\" <|[<\"'\[(]{0,2})"
 _ROW = re.compile(  # an address alone on its line, or with words that a mark sets apart
-    rf"{_BULLET}(?P<a>{ADDRESS})[>\"'\])]{{0,2}}(?:[:;,.]?[ \t]*$|[ \t]*(?:[:(\[]|- |\.\.\. ?|[ \t] )[ \t]*(?P<w>\S.*)$)"
+    rf"{_BULLET}(?P<a>{ADDRESS})[>\"'\])]{{0,2}}(?:[:;,.]?[ \t]*$|[ \t]*(?:[:(\[]|[-–—] |\.\.\. ?|[ \t] )[ \t]*(?P<w>\S.*)$)"
 )
 _BESIDE = re.compile(rf"[\s<>\"',;]{{1,12}}(?:(?:and|und|et|y|e|i|oraz) <?)?(?P<a>{ADDRESS})")
 # The subjects of answers, ticket systems and digests, which speak about bounces

@@ -218,4 +218,11 @@ LAYOUTS = (
         stop=r"our internal reference code",
         above=True,
     ),
+    Layout(  # fml, a list manager: to a list that does not take the message
+        name="fml",
+        hints=("original mail as follows",),
+        recipient=r"(?P<w>[^<>\n]{3,200})<(?P<a>[^<>\s]{1,320}@[^<>\s]{1,255})>[^<>\n]{0,80}$",
+        stop=r"original mail as follows",
+        senders=("-admin@", "owner-", "fml"),
+    ),
 )
