@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "suppressions": ("suppressions", "List, add, lift, import, export and check suppressed addresses."),
     "keys": ("keys", "Make, rotate and list the keys that sign what we send."),
     "evaluate": ("evaluate", "Judge the answers to labelled mail, and compare runs."),
+    "reclassify": ("reclassify", "Read kept reports again by today's rules."),
     "rules": ("rules", "List and check the wording rules."),
     "db": ("db", "Create, upgrade and check the database schema."),
     "demo": ("demo", "See it work on sample mail, with nothing set up."),

@@ -146,11 +146,20 @@ def move_statuses(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> 
             execute_many(connection, statement, parameters)
 
 
-def restore_statuses(connection: Connection, sent_ids: Sequence[int]) -> None:
-    """Tell anew the status of rows that an outcome was taken from: a forward that a later row explains better."""
-    for part in chunks(sent_ids):
-        wanted = sent.c.id.in_(part)
-        connection.execute(sa.update(sent).where(wanted).values(status=Status.INJECTED, reason=None, status_at=None))
+def restore_statuses(connection: Connection, before: Sequence[sa.Row[Any]]) -> None:
+    """Undo what outcomes told the ledger that are matched or classified otherwise now; ``before`` is what they were.
+
+    Only what came from them is taken back: a status that the mail server's log told stays.
+    """
+    rows_before = [row for row in before if row.sent_id is not None]
+    for statement in (_TAKE_STATUS, _TAKE_COMPLAINT, _TAKE_UNSUBSCRIBE):
+        if rows_before:
+            execute_many(
+                connection,
+                statement,
+                [{"b_id": row.sent_id, "b_status": row.status, "b_at": row.event_at} for row in rows_before],
+            )
+    for part in chunks(sorted({row.sent_id for row in rows_before})):
         told = [outcomes.c[name] for name in ("sent_id", "status", "reason", "event_at")]
         rows = connection.execute(sa.select(*told).where(outcomes.c.sent_id.in_(part))).mappings().all()
         move_statuses(connection, [dict(row) for row in rows])
@@ -167,6 +176,17 @@ def _first_time(name: str) -> sa.Update:
     )
 
 
+def _take(name: str, of: sa.ColumnElement[bool], **values: Any) -> sa.Update:
+    """Take back what an outcome wrote at the time in a column."""
+    at = sa.bindparam("b_at", type_=sent.c[name].type)
+    taken = sa.update(sent).where(sent.c.id == sa.bindparam("b_id"), sent.c[name] == at, of)
+    return taken.values({name: sa.null(), **values})
+
+
+_GIVEN_STATUS = sa.bindparam("b_status", type_=sent.c.status.type)
+_TAKE_STATUS = _take("status_at", sent.c.status == _GIVEN_STATUS, status=Status.INJECTED.value, reason=sa.null())
+_TAKE_COMPLAINT = _take("complained_at", sa.literal_column("'complaint'") == _GIVEN_STATUS)
+_TAKE_UNSUBSCRIBE = _take("unsubscribed_at", sa.literal_column("'unsubscribe'") == _GIVEN_STATUS)
 _COMPLAINED = _first_time("complained_at")
 _UNSUBSCRIBED = _first_time("unsubscribed_at")
 _ROW = [sent.c[name] for name in Sent._fields]

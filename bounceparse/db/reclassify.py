@@ -1,0 +1,291 @@
+"""Reports that were kept -> what today's rules say of them, compared with what is recorded, and written.
+
+An outcome keeps its row, its key and its match; its former values go to ``bounceparse_history``. Of a report whose
+beginning alone was kept, the outcomes that are still found are judged anew, and what stood further down stays as it was
+recorded. Where today's reader finds other recipients in a whole report than it did,
+
+* an outcome that names another recipient takes today's key, so that a copy of the report that comes later is known,
+* an outcome that is new is recorded, and
+* one that is told no more becomes a ``notice``, which nothing counts, since services may have read its row.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bounceparse.db import recording
+from bounceparse.db.ledger import Ledger
+from bounceparse.db.rows import NewOutcome, matched_columns, new_outcomes, outcome_row
+from bounceparse.db.tables import history, messages, outcomes
+from bounceparse.db.types import storable
+from bounceparse.match import UNMATCHED, Match, match, matched_status
+from bounceparse.outcomes import REASONS, Trust
+from bounceparse.policy import Policy
+from bounceparse.reading import Place, ReadMessage, read_message
+from bounceparse.rules import RuleSet
+
+PAGE = 50
+"""Messages a page: their bytes are in memory at once."""
+_WITHDRAWN = "other-report"
+_KEPT = frozenset(("id", "seq", "mailbox", "recorded_at", "is_copy"))  # what reading again never changes
+_MATCH_DECIDES = tuple(
+    "recipient list_id trust matched_by match_evidence shared sent_id stream customer address_key domain_key"  # noqa: SIM905
+    " from_domain".split()
+)
+_REWRITTEN = tuple(column.name for column in outcomes.c if column.name not in _KEPT or column.name == "is_copy")
+_CLUES = ("message_key", "envelope_id", "reported_recipient", "original_recipient", "final_recipient")
+
+
+class Verdict(NamedTuple):
+    """What an outcome says: status and reason. None stands for an outcome that is not there."""
+
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An outcome that today's rules see otherwise.
+
+    Attributes:
+        outcome_id: its row; None for one that is not recorded yet.
+        recipient: as recorded.
+        where: account, folder and UID (or source) of the report.
+        before, after: None where the outcome is new.
+        columns: everything that changes.
+    """
+
+    outcome_id: int | None
+    recipient: str | None
+    where: str
+    before: Verdict | None
+    after: Verdict
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReclassifiedPage:
+    """What one page of kept reports came to.
+
+    Attributes:
+        last: the id of its last message.
+        read: reports that were read again; ``unread``: those whose bytes are no longer the report that was recorded.
+        differences: what is, or in a dry run would be, written.
+    """
+
+    last: int
+    read: int
+    unread: int
+    differences: tuple[Difference, ...]
+
+
+class Kept(NamedTuple):
+    """A report that was kept, read by today's rules; ``whole`` where all of it was kept."""
+
+    message: ReadMessage
+    recorded_at: datetime
+    whole: bool
+
+
+def count_kept(connection: Connection, since: datetime | None) -> int:
+    """How many reports are kept."""
+    return int(connection.execute(sa.select(sa.func.count()).where(*_conditions(since))).scalar_one())
+
+
+def load_page(connection: Connection, since: datetime | None, after: int) -> Sequence[sa.Row[Any]]:
+    """The next kept messages, recorded at or after ``since``, with ids above ``after``."""
+    page = sa.select(messages).where(*_conditions(since), messages.c.id > after).order_by(messages.c.id).limit(PAGE)
+    return connection.execute(page).all()
+
+
+def _conditions(since: datetime | None) -> list[sa.ColumnElement[bool]]:
+    kept: list[sa.ColumnElement[bool]] = [messages.c.raw.is_not(None), messages.c.error.is_(None)]
+    return kept if since is None else [*kept, messages.c.recorded_at >= since]
+
+
+def read_page(rows: Sequence[sa.Row[Any]], rules: RuleSet | None) -> list[Kept]:
+    """The messages of a page, read; without those whose bytes are no longer the report that was recorded."""
+    found = []
+    for row in rows:
+        raw = zlib.decompress(row.raw)
+        message = read_message(Place(row.account, row.folder, row.uidvalidity, row.uid), raw, row.size, rules)
+        whole = len(raw) >= row.size
+        if message.error is None and (message.key == bytes(row.key) or not whole):
+            found.append(Kept(replace(message, key=bytes(row.key)), row.recorded_at, whole))
+    return found
+
+
+def reclassify_page(
+    connection: Connection,
+    read: Sequence[Kept],
+    policy: Policy,
+    now: datetime,
+    version: str,
+    *,
+    seen: set[bytes],
+    dry_run: bool,
+) -> tuple[Difference, ...]:
+    """Compare the messages of a page with what is recorded of them and, unless ``dry_run``, write what differs.
+
+    ``seen`` holds the reports that were compared before: copies of a report share their outcomes.
+    """
+    recorded = _recorded(connection, read)
+    differences: list[Difference] = []
+    changes: list[dict[str, Any]] = []
+    fresh: list[ReadMessage] = []
+    for message, _, whole in read:
+        if message.key in seen:
+            continue
+        seen.add(message.key)
+        pairs, new, gone = _pair(new_outcomes(message), dict(recorded.get(message.key, {})), whole=whole)
+        changed = [*_changed(connection, pairs, whole=whole), *(_withdrawn(row) for row in gone)]
+        changes += [row for row in changed if row is not None]
+        differences += [_difference(row, message) for row in changed if row is not None]
+        differences += [_addition(one) for one in new]
+        if new:
+            fresh.append(message)
+    if not dry_run:
+        _write(connection, changes, policy, now, version)
+        if fresh:
+            recording.record_messages(connection, fresh, policy, now, raw_limit=0)
+    return tuple(differences)
+
+
+def _recorded(connection: Connection, read: Sequence[Kept]) -> dict[bytes, dict[bytes, sa.Row[Any]]]:
+    """What is recorded of these reports, by report and key: what was written with them, or came with a copy before."""
+    together = sa.and_(
+        outcomes.c.recorded_at.in_({one.recorded_at for one in read}),
+        outcomes.c.report_key.in_([one.message.key for one in read]),
+    )
+    before = outcomes.c.key.in_([new.key for one in read for new in new_outcomes(one.message)])
+    found: dict[bytes, dict[bytes, sa.Row[Any]]] = {}
+    for condition in (together, before):
+        for row in connection.execute(sa.select(outcomes).where(condition).order_by(outcomes.c.id)):
+            found.setdefault(bytes(row.report_key), {})[bytes(row.key)] = row
+    return found
+
+
+def _pair(
+    today: Sequence[NewOutcome], known: dict[bytes, sa.Row[Any]], *, whole: bool
+) -> tuple[list[tuple[NewOutcome, sa.Row[Any]]], Sequence[NewOutcome], Sequence[sa.Row[Any]]]:
+    """Today's outcomes with their rows, by key and then in order; those without a row; rows that nothing tells today."""
+    pairs = [(new, known.pop(new.key)) for new in today if new.key in known]
+    if not whole:
+        return pairs, (), ()
+    left = [new for new in today if all(new is not paired for paired, _ in pairs)]
+    rows = list(known.values())
+    pairs += zip(left, rows, strict=False)
+    return pairs, left[len(rows) :], rows[len(left) :]
+
+
+def _changed(
+    connection: Connection, pairs: Sequence[tuple[NewOutcome, sa.Row[Any]]], *, whole: bool
+) -> Iterator[dict[str, Any] | None]:
+    """For each pair the row as it should be, with the row as it is under ``before``; None where they are the same."""
+    rows = [outcome_row(new, UNMATCHED, row.seq, row.recorded_at) for new, row in pairs]
+    if not whole:
+        rows = [_completed(found, row) for found, (_, row) in zip(rows, pairs, strict=True)]
+    moved = [
+        place
+        for place, (found, (_, row)) in enumerate(zip(rows, pairs, strict=True))
+        if any(_plain(found[name]) != row._mapping[name] for name in _CLUES)
+    ]
+    matches = dict(zip(moved, match([pairs[place][0].clues() for place in moved], Ledger(connection)), strict=True))
+    for place, (found, (new, row)) in enumerate(zip(rows, pairs, strict=True)):
+        found.update(_matched(found, new, row, matches.get(place)))
+        yield _as_change(found, row)
+
+
+def _completed(found: dict[str, Any], row: sa.Row[Any]) -> dict[str, Any]:
+    """What was read of a report's beginning, with what stood further down."""
+    before = row._mapping
+    return {name: before[name] if value is None or name == "event_at" else value for name, value in found.items()}
+
+
+def _matched(found: dict[str, Any], new: NewOutcome, row: sa.Row[Any], again: Match | None) -> dict[str, Any]:
+    """The columns of the match: the recorded one stands, unless the clues have changed and lead to a message now."""
+    if again is not None and again.sent is not None:
+        return matched_columns(
+            again, new.outcome.status, new.outcome.recipient, new.outcome.list_id, found["from_domain"]
+        )
+    status = matched_status(new.outcome.status, Match(trust=Trust(row.trust))).value
+    if row.sent_id is None:
+        return {"status": status, "trust": row.trust}
+    kept = {name: row._mapping[name] for name in _MATCH_DECIDES}
+    return {**kept, "list_id": found["list_id"] or row.list_id, "status": status}
+
+
+def _withdrawn(row: sa.Row[Any]) -> dict[str, Any] | None:
+    """A row of which today's reading knows nothing."""
+    status = REASONS[_WITHDRAWN].status.value
+    told = {"status": status, "classified_status": status, "reason": _WITHDRAWN, "fault": None, "of_domain": False}
+    return _as_change({**row._asdict(), **told}, row)
+
+
+def _as_change(found: dict[str, Any], row: sa.Row[Any]) -> dict[str, Any] | None:
+    before = row._mapping
+    columns = [name for name in found if name not in _KEPT and _plain(found[name]) != before[name]]
+    if not columns:
+        return None
+    kept = {name: before[name] for name in _KEPT}
+    return {**before, **found, **kept, "before": row, "columns": tuple(columns)}  # what reading does not tell stays
+
+
+def _plain(value: Any) -> Any:
+    """A value as it comes back from the database."""
+    return storable(value) if isinstance(value, str) else value
+
+
+def _difference(row: dict[str, Any], message: ReadMessage) -> Difference:
+    before = row["before"]
+    return Difference(
+        before.id,
+        before.recipient,
+        _where(message.place),
+        Verdict(before.status, before.reason),
+        Verdict(row["status"], row["reason"]),
+        row["columns"],
+    )
+
+
+def _addition(new: NewOutcome) -> Difference:
+    outcome = new.outcome
+    after = Verdict(outcome.status.value, outcome.reason)
+    return Difference(None, outcome.recipient, _where(new.message.place), None, after, ())
+
+
+def _where(place: Place) -> str:
+    return f"{place.account} {place.folder}" + (f" {place.uid}" if place.uidvalidity else "")
+
+
+def _write(connection: Connection, changes: list[dict[str, Any]], policy: Policy, now: datetime, version: str) -> None:
+    """Keep what was, then write what is, with all that follows for the ledger and the standing of addresses."""
+    if not changes:
+        return
+    connection.execute(sa.insert(history), [_history_row(row, now, version) for row in changes])
+    recording.rewrite(connection, changes, policy, now, _REWRITTEN)
+
+
+def _history_row(row: dict[str, Any], now: datetime, version: str) -> dict[str, Any]:
+    before = row["before"]._mapping
+    changed = {name: before[name] for name in row["columns"]}
+    return {
+        "outcome_id": row["id"],
+        "changed_at": now,
+        "version": version,
+        "status": before["status"],
+        "reason": before["reason"],
+        "changed": json.dumps(changed, default=_json_value, ensure_ascii=False),
+    }
+
+
+def _json_value(value: datetime | bytes) -> str:
+    return value.isoformat() if isinstance(value, datetime) else bytes(value).hex()
