@@ -37,6 +37,8 @@ _LABELS = {
         "happened": "last reports",
         "last": "last report",
         "unknown": "nothing is known of this customer",
+        "alert": "an address cannot be mailed: ask the customer for the right one",
+        "replaced": "replaced by {}: nothing to do",
     },
     "pl": {
         "yes": "tak",
@@ -56,6 +58,8 @@ _LABELS = {
         "happened": "ostatnie zgłoszenia",
         "last": "ostatnie zgłoszenie",
         "unknown": "nic nie wiemy o tym kliencie",
+        "alert": "nie możemy wysyłać na jeden z adresów: trzeba zapytać klienta o właściwy",
+        "replaced": "zastąpiony przez {}: nic nie trzeba robić",
     },
 }
 _language = click.option(
@@ -103,8 +107,13 @@ def print_card(card: CustomerCard, histories: dict[str, tuple[RecordedOutcome, .
         click.echo(f"{labels['customer']} {plain(card.customer)}: {labels['unknown']}")
         return
     click.echo(click.style(f"{labels['customer']} {plain(card.customer)}", bold=True))
+    if card.alert:
+        click.echo(click.style(labels["alert"], fg="red"))
     for standing in card.addresses:
         click.echo()
+        if new := card.replaced.get(standing.address):
+            click.echo(f"{click.style(plain(standing.address), bold=True)}  {labels['replaced'].format(plain(new))}")
+            continue
         print_standing(standing, histories[standing.address], language)
     click.echo()
     click.echo(click.style(f"{labels['sent']}:", dim=True))
@@ -206,7 +215,11 @@ def _standing_json(standing: Standing, history: Sequence[RecordedOutcome], langu
 def _card_json(card: CustomerCard, histories: dict[str, tuple[RecordedOutcome, ...]], language: str) -> dict[str, Any]:
     return {
         "customer": card.customer,
-        "addresses": [_standing_json(row, histories[row.address], language) for row in card.addresses],
+        "alert": card.alert,
+        "addresses": [
+            {**_standing_json(row, histories[row.address], language), "replaced_by": card.replaced.get(row.address)}
+            for row in card.addresses
+        ],
         "sent": [{name: _value(getattr(row, name)) for name in _SENT} for row in card.sent],
         "outcomes": [row.to_json() for row in card.outcomes],
     }

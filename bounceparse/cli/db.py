@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from bounceparse.cli.session import Session
-from bounceparse.errors import SchemaError
+from bounceparse.errors import ConfigError, SchemaError
 
 
 @click.group(epilog="Example: bounceparse db upgrade")
 def db() -> None:
-    """Create, upgrade and check the database schema."""
+    """Create, upgrade and check the database schema, and share it."""
 
 
 @db.command(epilog="Example: bounceparse db upgrade")
@@ -42,3 +42,28 @@ def check(session: Session) -> None:
         SchemaState.AHEAD: "was upgraded by a newer bounceparse: upgrade this program too",
     }
     raise SchemaError(f"{session.database_name} {remedies[state]}")
+
+
+@db.command("grant-reader", epilog="Example: bounceparse db grant-reader shop --write | psql mail")
+@click.argument("role")
+@click.option("--write", is_flag=True, help="Also let it tell the ledger what it sends.")
+@click.pass_obj
+def grant_reader(session: Session, role: str, write: bool) -> None:
+    """Print the SQL that lets the PostgreSQL role ROLE read the views, and nothing else of ours.
+
+    It is to be run by the owner of our tables. The role has to be there: CREATE ROLE shop LOGIN.
+    """
+    from bounceparse.db.engine import Database
+    from bounceparse.db.schema import require_current
+    from bounceparse.db.views import grants
+
+    database = Database(session.settings.database.url)
+    try:
+        if database.is_sqlite:
+            raise ConfigError("SQLite knows no roles: who may read the file reads all of it")
+        require_current(database)
+        with database.read() as connection:
+            for statement in grants(connection, role, write=write):
+                click.echo(statement)
+    finally:
+        database.close()

@@ -45,9 +45,9 @@ class Session:
     @property
     def database_name(self) -> str:
         """The database's URL as it may be shown: without a password."""
-        from sqlalchemy import make_url
+        from bounceparse.db.engine import shown_url
 
-        return make_url(self.settings.database.url).render_as_string(hide_password=True)
+        return shown_url(self.settings.database.url)
 
     def store(self) -> Store:
         """The database of the configuration, opened, for a ``with``; raises ``ConfigError`` or ``StoreError``."""

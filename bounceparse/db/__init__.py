@@ -2,6 +2,7 @@
 
 from bounceparse.db.ledger import SentMessage, parse_sent
 from bounceparse.db.queries import CustomerCard, HeldMessage, SentStatus, Stats
+from bounceparse.db.retention import Retention
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import SchemaState, check, upgrade
 from bounceparse.db.standings import Standing
@@ -11,6 +12,7 @@ __all__ = [
     "CustomerCard",
     "HeldMessage",
     "RecordedOutcome",
+    "Retention",
     "SchemaState",
     "SentMessage",
     "SentStatus",

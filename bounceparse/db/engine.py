@@ -48,7 +48,7 @@ class Database:
                 raise SchemaError(f"there is no database at {self.path}: {UPGRADE}")
             self.engine = _sqlite_engine(self.url)
         else:
-            self.engine = sa.create_engine(self.url, connect_args=KEEPALIVE, pool_pre_ping=True)
+            self.engine = _postgresql_engine(self.url)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -120,18 +120,39 @@ class Database:
 def _parse_url(text: str) -> URL:
     try:
         url = make_url(text)
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError):
         raise StoreError(
-            f"not a database URL: {text!r}; write sqlite:///PATH or postgresql+psycopg://USER@HOST/DB"
-        ) from error
+            f"{_without_password(text)} is no database URL: write sqlite:///PATH or postgresql+psycopg://USER@HOST/DB"
+        ) from None
     backend = url.get_backend_name()
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise StoreError(f"{url.render_as_string()}: SQLite and PostgreSQL are supported")
+        raise StoreError(f"{url.render_as_string(hide_password=True)}: SQLite and PostgreSQL are supported")
     if not url.database or url.database == ":memory:":
         raise StoreError("SQLite needs a file: write sqlite:///PATH")
     return url
+
+
+def shown_url(text: str) -> str:
+    """A database URL as it may be shown: without its password."""
+    try:
+        return make_url(text).render_as_string(hide_password=True)
+    except (exc.ArgumentError, ValueError):
+        return _without_password(text)
+
+
+def _without_password(text: str) -> str:
+    """What may be shown of a URL that nobody could parse: nothing between the scheme and the last ``@``."""
+    scheme, slashes, rest = text.partition("://")
+    return f"{scheme}://***@{rest.rpartition('@')[2]}" if slashes and "@" in rest else repr(text)
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    try:
+        return sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
+    except ImportError as error:
+        raise StoreError(f"PostgreSQL needs a driver ({error}): pip install 'bounceparse[postgresql]'") from error
 
 
 def _sqlite_engine(url: URL) -> Engine:

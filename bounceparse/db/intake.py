@@ -217,6 +217,16 @@ def _add_streams(connection: Connection, named: Mapping[str, SentMessage]) -> No
             connection.execute(sa.update(streams).where(streams.c.name == name).values(**told))
 
 
+def set_stream(connection: Connection, name: str, sender: str | None, category: str | None) -> None:
+    """Make a stream, or change what is given of it."""
+    if category not in (None, *CATEGORIES):
+        raise ConfigError(f"category {category!r} is none of: {', '.join(CATEGORIES)}")
+    row = {"name": name, "sender": sender or "", "category": category or CATEGORIES[0]}
+    told = {key: value for key, value in (("sender", sender), ("category", category)) if value is not None}
+    if not insert_new(connection, streams, [row]) and told:
+        connection.execute(sa.update(streams).where(streams.c.name == name).values(**told))
+
+
 def take_inbox(connection: Connection, now: datetime) -> int:
     """Move what services wrote through ``bounceparse_v1_sent`` into the ledger; returns how many rows that were."""
     rows = connection.execute(_INBOX).all()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from bounceparse.db.backscatter import has_ledger, is_backscatter
 from bounceparse.db.rows import RecordedOutcome, recorded_outcome
 from bounceparse.db.standings import Standing, active, standing_of
-from bounceparse.db.tables import messages, outcomes, sent, standing
+from bounceparse.db.tables import messages, outcomes, sent, standing, streams
 from bounceparse.db.types import stored_key
 from bounceparse.policy import Suppression
 from bounceparse.reading import Place
@@ -43,11 +44,19 @@ class Stats:
         return sum(self.statuses.values())
 
 
+class Stream(NamedTuple):
+    """What messages are sent by: ``sender`` is the tenant, ``category`` ``marketing`` or ``transactional``."""
+
+    name: str
+    sender: str
+    category: str
+
+
 @dataclass(frozen=True, slots=True)
 class SentStatus:
     """A row of the ledger as a card shows it."""
 
-    message_id: str
+    message_id: str | None
     recipient: str
     subject: str | None
     stream: str | None
@@ -61,12 +70,22 @@ class SentStatus:
 
 @dataclass(frozen=True, slots=True)
 class CustomerCard:
-    """All that is known of a customer: the addresses with their standing, the latest mail and what became of it."""
+    """All that is known of a customer: the addresses with their standing, the latest mail and what became of it.
+
+    ``replaced`` names the addresses that are not mailed but need nobody's care, with the address that took their place:
+    one that may be mailed and was first mailed after the old one had been suppressed.
+    """
 
     customer: str
     addresses: tuple[Standing, ...]
     sent: tuple[SentStatus, ...]
     outcomes: tuple[RecordedOutcome, ...]
+    replaced: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def alert(self) -> bool:
+        """Whether some address cannot be mailed and nobody has corrected it."""
+        return any(not one.mailable and one.address not in self.replaced for one in self.addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +139,24 @@ def outcome_conditions(
     return conditions
 
 
-def stats(connection: Connection, by: str, since: datetime | None) -> list[Stats]:
-    """Outcomes counted by group and status, copies left out, the largest group first."""
+def stats(connection: Connection, by: str, since: datetime | None, now: datetime) -> list[Stats]:
+    """Outcomes counted by group and status, copies and backscatter left out, the largest group first."""
     group = GROUPS[by]
     query = sa.select(group, outcomes.c.status, sa.func.count()).where(~outcomes.c.is_copy)
     if since is not None:
         query = query.where(outcomes.c.event_at >= since)
+    if has_ledger(connection):
+        query = query.where(~is_backscatter(now))
     counted: dict[str | None, dict[str, int]] = {}
     for name, status, count in connection.execute(query.group_by(group, outcomes.c.status)):
         counted.setdefault(name, {})[status] = count
     lines = [Stats(name, statuses) for name, statuses in counted.items()]
     return sorted(lines, key=lambda line: (-line.total, line.group or ""))
+
+
+def list_streams(connection: Connection) -> list[Stream]:
+    """All streams, by name."""
+    return [Stream(*row) for row in connection.execute(sa.select(streams).order_by(streams.c.name))]
 
 
 def customer_card(connection: Connection, customer: str, now: datetime, latest: int = 20) -> CustomerCard:
@@ -139,15 +165,33 @@ def customer_card(connection: Connection, customer: str, now: datetime, latest: 
     theirs = sent.c.customer == customer
     rows = connection.execute(sa.select(*columns).where(theirs).order_by(sent.c.sent_at.desc()).limit(latest)).all()
     last = sa.func.max(sent.c.sent_at)
-    keys = connection.execute(
-        sa.select(sa.func.max(sent.c.recipient)).where(theirs).group_by(sent.c.recipient_key).order_by(last.desc())
-    ).scalars()
+    named = sa.select(sa.func.max(sent.c.recipient), sa.func.min(sent.c.sent_at)).where(theirs)
+    first_mailed = {
+        row[0]: row[1] for row in connection.execute(named.group_by(sent.c.recipient_key).order_by(last.desc()))
+    }
+    addresses = tuple(standing_of(connection, address, None, now) for address in first_mailed)
     return CustomerCard(
         customer,
-        addresses=tuple(standing_of(connection, address, None, now) for address in keys.all()),
+        addresses,
         sent=tuple(SentStatus(*row) for row in rows),
         outcomes=latest_outcomes(connection, outcomes.c.customer == customer, latest),
+        replaced=_replaced(addresses, first_mailed),
     )
+
+
+def _replaced(addresses: Iterable[Standing], first_mailed: Mapping[str, datetime | None]) -> dict[str, str]:
+    """By address that is not mailed, the one that took its place; ``addresses`` are those mailed latest first."""
+    good = [one.address for one in addresses if one.mailable]
+    found = {}
+    for old in addresses:
+        if old.mailable or old.since is None:
+            continue
+        for new in good:
+            first = first_mailed[new]
+            if first is not None and first > old.since:
+                found[old.address] = new
+                break
+    return found
 
 
 def latest_outcomes(
