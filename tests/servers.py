@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -65,7 +66,7 @@ ssl = yes
 ssl_cert = <{root}/server.pem
 ssl_key = <{root}/server.key
 disable_plaintext_auth = no
-auth_mechanisms = plain login xoauth2
+auth_mechanisms = plain login xoauth2 oauthbearer
 auth_failure_delay = 0
 mail_location = maildir:{root}/%u
 mail_max_userip_connections = 5
@@ -75,6 +76,7 @@ default_login_user = {user}
 first_valid_uid = 0
 first_valid_gid = 0
 imap_capability = {capability}
+{quota}
 passdb {{
   driver = passwd-file
   args = {root}/users
@@ -83,7 +85,7 @@ passdb {{
 passdb {{
   driver = oauth2
   args = {root}/oauth2.conf
-  mechanisms = xoauth2
+  mechanisms = xoauth2 oauthbearer
 }}
 userdb {{
   driver = static
@@ -110,6 +112,17 @@ service stats {{
   unix_listener stats-writer {{
     mode = 0666
   }}
+}}
+"""
+
+QUOTA_CONFIG = """
+mail_plugins = quota
+protocol imap {{
+  mail_plugins = quota imap_quota
+}}
+plugin {{
+  quota = maildir:User quota
+  quota_rule = *:storage={quota}
 }}
 """
 
@@ -203,10 +216,11 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def running_dovecot(*, capability: str = "", introspection: int = 9) -> Iterator[Dovecot]:
+def running_dovecot(*, capability: str = "", introspection: int = 9, quota: str = "") -> Iterator[Dovecot]:
     """A Dovecot 2.3 in a temporary folder with a short name (it makes sockets there), as root or not.
 
-    ``capability`` replaces what it announces after login, ``introspection`` is the port of an OAuth2 server.
+    ``capability`` replaces what it announces after login, ``introspection`` is the port of an OAuth2 server, ``quota``
+    the storage that a user may fill (``100K``).
     """
     if not shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"):
         skip("Dovecot is not installed: apt-get install dovecot-imapd")
@@ -227,6 +241,7 @@ def running_dovecot(*, capability: str = "", introspection: int = 9) -> Iterator
         user="dovenull" if os.geteuid() == 0 else own.pw_name,
         group="dovenull" if os.geteuid() == 0 else grp.getgrgid(own.pw_gid).gr_name,
         capability=capability,
+        quota=QUOTA_CONFIG.format(quota=quota) if quota else "",
         uid=mail.pw_uid,
         gid=mail.pw_gid,
         plain=plain,
@@ -246,7 +261,15 @@ def running_dovecot(*, capability: str = "", introspection: int = 9) -> Iterator
 
 
 def make_certificate(root: Path) -> Path:
-    """A self-signed certificate for ``localhost`` in ``server.pem`` and ``server.key``."""
+    """A self-signed certificate for ``localhost`` in ``server.pem`` and ``server.key``; the same for all servers."""
+    for name, content in _certificate().items():
+        (root / name).write_bytes(content)
+    return root / "server.pem"
+
+
+@functools.cache
+def _certificate() -> dict[str, bytes]:
+    root = Path(tempfile.mkdtemp(prefix="certificate-"))
     made = subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
          "-addext", "subjectAltName=DNS:localhost", "-keyout", "server.key", "-out", "server.pem"],
@@ -254,7 +277,9 @@ def make_certificate(root: Path) -> Path:
     )  # fmt: skip
     if made.returncode:
         skip("openssl is not installed: apt-get install openssl")
-    return root / "server.pem"
+    files = {name: (root / name).read_bytes() for name in ("server.pem", "server.key")}
+    shutil.rmtree(root)
+    return files
 
 
 @dataclass

@@ -198,7 +198,9 @@ class ImapMailbox(ImapSession):
         if b"MOVE" in self._capabilities:
             client.move(uids, target)
         else:
-            client.copy(uids, target)
+            # Those that are marked as deleted were copied by a poll that died before it expunged them
+            if uncopied := client.search(["UID", uid_set(uids), "UNDELETED"]):
+                client.copy(uncopied, target)
             self._expunge(client, uids)
 
     def _delete_old(self, client: IMAPClient, uids: list[int]) -> None:
