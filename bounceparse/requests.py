@@ -8,7 +8,7 @@ DKIM signature passed and the request went to an address that is there for reque
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -21,6 +21,9 @@ from bounceparse.verp import Keyring, Purpose, Reading, Verdict, best_reading
 _METHOD = re.compile(r"\s*([\w-]+)(?:/\d+)?=(\w+)")
 _PROPERTY = re.compile(r"\s([a-z]+\.[a-z0-9-]+)=([^\s;]+)")
 _EQUALS = re.compile(r"\s*=\s*")
+_DNS_SECONDS = 5
+_MOST_SIGNATURES = 3
+AskDns = Callable[..., bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class RequestSettings:
         mailboxes: accounts that take nothing else.
         authserv_ids: by account, the name under which its own server writes Authentication-Results.
         check_dkim: accounts whose requests and complaints are checked by dkimpy where that field proves nothing.
+        authentic: report keys of the messages that were found authentic in that way.
     """
 
     keyring: Keyring = field(default_factory=Keyring)
@@ -40,6 +44,7 @@ class RequestSettings:
     mailboxes: frozenset[str] = frozenset()
     authserv_ids: Mapping[str, str] = field(default_factory=dict)
     check_dkim: frozenset[str] = frozenset()
+    authentic: frozenset[bytes] = frozenset()
 
 
 NO_SETTINGS = RequestSettings()
@@ -76,19 +81,20 @@ def _plain(address: str) -> str:
     return f"{local.partition('+')[0]}{at}{domain}"
 
 
-def is_authenticated(report: Report, account: str, settings: RequestSettings, raw: bytes = b"") -> bool:
-    """Whether the From address is authentic: by DMARC, or by DKIM of its domain or a parent of it.
+def is_authenticated(report: Report, account: str, settings: RequestSettings) -> bool:
+    """Whether our own server found the From address authentic: by DMARC, or by DKIM of its domain or a parent of it.
 
-    Our own server says so in the topmost Authentication-Results field that bears its name (RFC 8601 section 5; it must
-    take that name out of what comes in). Where it does not, the signatures of ``raw`` are verified, if that is given.
+    Only the topmost Authentication-Results field that bears our server's name counts (RFC 8601 section 5); our server
+    must take that name out of what comes in.
     """
-    domain = domain_key((report.from_address or "").rpartition("@")[2])
-    if not domain:
-        return False
     ours = settings.authserv_ids.get(account)
-    if ours and _is_attested(report, domain, ours):
-        return True
-    return bool(raw) and any(is_aligned(domain, signer) for signer in dkim_domains(raw))
+    domain = from_domain(report)
+    return bool(ours and domain) and _is_attested(report, domain, ours or "")
+
+
+def from_domain(report: Report) -> str:
+    """The domain of the report's own From address (A-label), empty where there is none."""
+    return domain_key((report.from_address or "").rpartition("@")[2])
 
 
 def _is_attested(report: Report, domain: str, ours: str) -> bool:
@@ -139,17 +145,20 @@ def is_aligned(domain: str, signer: str) -> bool:
     return "." in signer and (domain == signer or domain.endswith(f".{signer}"))
 
 
-def dkim_domains(raw: bytes) -> frozenset[str]:
-    """The domains whose DKIM signature in ``raw`` holds, by dkimpy (extra ``dkim``). Asks the DNS: never part of ``parse``."""
+def is_signed(report: Report, raw: bytes, ask_dns: AskDns | None = None) -> bool:
+    """Whether a DKIM signature (RFC 6376) of the From domain, or of a parent of it, in ``raw`` holds.
+
+    Verified by dkimpy (extra ``dkim``), which asks the DNS: never part of ``parse``. ``ask_dns`` gives the text of a name.
+    """
     import dkim
 
-    checked = dkim.DKIM(raw, minkey=1024, timeout=5)
-    count = min(len(Mail(raw).get_all("dkim-signature", 5)), 5)
-    found = set()
-    for place in range(count):
+    domain = from_domain(report)
+    checked = dkim.DKIM(raw, minkey=1024, timeout=_DNS_SECONDS)
+    for place in range(len(Mail(raw).get_all("dkim-signature", _MOST_SIGNATURES))):
         try:
-            if checked.verify(idx=place):
-                found.add(checked.domain.decode("ascii", "replace").lower())
+            holds = checked.verify(idx=place, **({"dnsfunc": ask_dns} if ask_dns else {}))
         except dkim.DKIMException:
             continue
-    return frozenset(found)
+        if holds and is_aligned(domain, checked.domain.decode("ascii", "replace").lower()):
+            return True
+    return False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from bounceparse.cli import EX_TEMPFAIL
 from bounceparse.cli.output import plain
+from bounceparse.cli.review import DEADLINE, warn_of_late
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError, ConfigError, RuleError
 from bounceparse.rules import load_rules
@@ -74,7 +76,9 @@ def _findings(session: Session) -> Iterator[Finding]:
     for line in exposed_secrets(settings):
         yield ConfigError(line)
     yield from _rules(session)
+    yield from _keys(session)
     yield _database(session)
+    yield from _requests(session)
     yield from _mailboxes(session)
 
 
@@ -84,6 +88,35 @@ def _rules(session: Session) -> Iterator[Finding]:
             yield f"rules of {path}: {len(load_rules([path]).rules)} with the packaged ones"
         except RuleError as error:
             yield error
+
+
+def _keys(session: Session) -> Iterator[Finding]:
+    from bounceparse.config import load_keyring
+
+    try:
+        keys = load_keyring(session.settings).keys
+    except ConfigError as error:
+        yield error
+        return
+    if keys:
+        yield f"keys: {len(keys)}, number {keys[-1].id} signs since {keys[-1].created}"
+
+
+def _requests(session: Session) -> Iterator[Finding]:
+    """Unsubscribe requests that wait for a person, or in a mailbox that nobody polls."""
+    try:
+        with session.store() as store:
+            if late := warn_of_late(store):
+                yield BounceparseError(late)
+            polled = store.last_polls()
+    except BounceparseError:
+        return  # told of the database already
+    for name, box in session.settings.mailbox.items():
+        last = polled.get(name)
+        if box.role == "unsubscribe" and last is not None and datetime.now(UTC) - last > DEADLINE:
+            yield BounceparseError(
+                f"mailbox {name}: not polled for more than 24 hours: unsubscribe requests wait in it"
+            )
 
 
 def _database(session: Session) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from bounceparse.match import Lookup, Match, Sent
 from bounceparse.outcomes import Status, Trust
 from bounceparse.reading import Place, ReadMessage
 from bounceparse.reports import FeedbackReport, Item, Kind, Report, UnsubscribeRequest
-from bounceparse.requests import RequestSettings, is_authenticated, is_for_requests, read_token
+from bounceparse.requests import RequestSettings, is_authenticated, is_for_requests, is_signed, read_token
 from bounceparse.verp import TOKEN_IDS, Purpose, Reading, Verdict
 
 ONE_CLICK = "one-click"
@@ -127,6 +127,19 @@ def is_recorded(connection: Connection, message: ReadMessage) -> bool:
 # What proves a request
 
 
+def check_signatures(batch: Iterable[ReadMessage], settings: RequestSettings) -> RequestSettings:
+    """``settings`` with the messages whose DKIM signature holds, where that is to be checked: before any transaction."""
+    found = [
+        message.key
+        for message in batch
+        if message.place.account in settings.check_dkim
+        and any(outcome.status in _ASKING for outcome in message.outcomes)
+        and not is_authenticated(message.report, message.place.account, settings)
+        and is_signed(message.report, message.raw)
+    ]
+    return replace(settings, authentic=frozenset(found)) if found else settings
+
+
 def prove(
     connection: Connection,
     fresh: Sequence[NewOutcome],
@@ -217,9 +230,7 @@ def _complaint(new: NewOutcome, item: FeedbackReport, match: Match, settings: Re
 
 
 def _is_authentic(message: ReadMessage, settings: RequestSettings) -> bool:
-    account = message.place.account
-    raw = message.raw if account in settings.check_dkim else b""
-    return is_authenticated(message.report, account, settings, raw)
+    return message.key in settings.authentic or is_authenticated(message.report, message.place.account, settings)
 
 
 def _by_sender(connection: Connection, new: NewOutcome, match: Match, settings: RequestSettings) -> Proven:

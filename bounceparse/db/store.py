@@ -22,6 +22,7 @@ from bounceparse.db.locks import hold_lock
 from bounceparse.db.queries import CustomerCard, HeldMessage, Stats, Stream
 from bounceparse.db.reclassify import ReclassifiedPage, count_kept, load_page, read_page, reclassify_page
 from bounceparse.db.request_store import RequestStore
+from bounceparse.db.requests import check_signatures
 from bounceparse.db.retention import Retention
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import require_current
@@ -117,14 +118,10 @@ class Store(RequestStore):
         batch = list(messages)
         if not batch:
             return Recorded()
+        settings = check_signatures(batch, self._request_settings)
         with self._database.write() as connection:
             return recording.record_messages(
-                connection,
-                batch,
-                self._policy,
-                self._clock(),
-                raw_limit=self._raw_limit,
-                settings=self._request_settings,
+                connection, batch, self._policy, self._clock(), raw_limit=self._raw_limit, settings=settings
             )
 
     def record_held(self, messages: Iterable[ReadMessage]) -> Recorded:
