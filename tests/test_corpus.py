@@ -16,7 +16,10 @@ from bounceparse.mime import Mail
 CORPUS = Path(__file__).parent.parent / "corpus"
 MAILS = mails(CORPUS)
 TRUTHS = truths(CORPUS)
-CAPTURED = ("postfix", "exim", "sendmail", "opensmtpd", "qmail", "dma", "dovecot")
+CAPTURED = (
+    *("postfix", "exim", "sendmail", "opensmtpd", "qmail", "dma", "dovecot"),
+    *("courier", "chasquid", "nullmailer", "haraka"),
+)
 NAMES = [str(path.relative_to(CORPUS)) for path in MAILS]
 BAD_STATUSES = {"hardbounce", "softbounce", "spambounce", "deferred", "complaint", "unsubscribe", "ok"}
 SAMPLE = b"From: jan@example.com\nTo: news@shop.example\nSubject: Hello\n\nGood morning\n"

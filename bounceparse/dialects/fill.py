@@ -118,7 +118,9 @@ def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
     return words
 
 
-_FOOTER = re.compile(r"^(?:-- ?$|_{8,} ?\w)", re.MULTILINE)
+# Courier's transcript of what a server answered
+_SAID = re.compile(r"^ *<<< (.*(?:\n *<<< .*)*)", re.MULTILINE)
+_FOOTER = re.compile(r"^(?:-- ?$|_{8,} ?\w|-{70,}[ \t]*$)", re.MULTILINE)
 _NEXT = re.compile(r"^[ \t*<\-'\"]{0,12}[^\s<>@]{1,128}@[\w.-]{1,255}[>'\"]{0,2}(?::|[ \t]*$)", re.MULTILINE)
 
 
@@ -126,6 +128,9 @@ def _behind(text: str, alone: bool) -> str | None:
     """Words behind an address up to the next recipient; of one recipient alone the paragraphs below it as well."""
     following = _NEXT.search(text, text.find("\n") + 1) if "\n" in text else None
     text = text[: following.start()] if following else text
+    said = _SAID.search(text)
+    if said:
+        return collapse(said[1])[:_CAP]
     text = _FOOTER.split(text, maxsplit=1)[0].lstrip(">'\")]: \t;")
     paragraphs = [p for p in re.split(r"\n[ \t]*\n", text[:8192]) if p.strip()]
     if not alone or (text[:1] != "\n" and paragraphs and len(_WORD.findall(paragraphs[0])) > 1):
