@@ -45,6 +45,11 @@ _LEADS = ("->", ":", "said", "returned", "replied", "error", "<<<", ">>>", "=>",
 _OPENERS = " '\"<([{`"
 
 
+# An address, whose words say nothing: no-such-user@blocked.example was not blocked.
+_ADDRESS = re.compile(r"[^\s<>\"'(),;:\[\]]{1,256}@[^\s<>\"'(),;:\[\]]+")
+_WORD = re.compile(r"\w")
+
+
 class _Folds(dict[int, str]):
     """Code point -> its folded form, filled on demand."""
 
@@ -69,6 +74,11 @@ def fold(text: str) -> str:
     return text.lower() if text.isascii() else text.translate(_FOLDS)
 
 
+def mask(words: str) -> str:
+    """``words`` with an x for every letter and digit: as long as before, and without a meaning."""
+    return _WORD.sub("x", words)
+
+
 @dataclass(slots=True)
 class Reply:
     """What a server said.
@@ -76,7 +86,7 @@ class Reply:
     Attributes:
         text: the whole text it stands in, white space collapsed, as spelled.
         code, enhanced: its codes as written, None where it has none. ``enhanced`` may come from the words around it.
-        words: the deciding reply, folded, the repeated codes of a multi-line reply left out.
+        words: the deciding reply, folded, addresses masked, the repeated codes of a multi-line reply left out.
         around: all words, folded likewise; the same as ``words`` where the reply quotes no other.
         bare: whether it says nothing but codes.
     """
@@ -124,6 +134,8 @@ def read_reply(text: str) -> Reply:
     around = fold(text)
     if around[4:6] == "50" and (refusal := _PIPELINED.match(around)):
         around = refusal[1]
+    if "@" in around:
+        around = _ADDRESS.sub(lambda found: mask(found[0]), around)
     head = _HEAD.match(around)
     cuts: tuple[tuple[int, int], ...] = ()
     last = None

@@ -233,7 +233,7 @@ def test_a_wordless_550_at_rcpt_is_about_the_mailbox() -> None:
             "550-5.7.0 Undeliverable 550 5.1.1 <a@b.example> user unknown",
             550,
             "5.1.1",
-            "undeliverable <a@b.example> user",
+            "undeliverable <x@x.xxxxxxx> user",
         ),
         (
             "5.1.0 - Unknown address error 550-'5.2.2 <a@b.example>... Mailbox Full' (delivery attempts: 0)",
@@ -270,6 +270,22 @@ def test_replies_are_unwrapped(diagnostic: str, code: int | None, enhanced: str 
     reply = read_reply(diagnostic)
     assert (reply.code, reply.enhanced) == (code, enhanced)
     assert words in reply.words
+
+
+@pytest.mark.parametrize(
+    "diagnostic",
+    ["550 5.0.0 <user.unknown@mailbox-full.example>: no", "550 5.0.0 no (jan@blocked-by-spamhaus.example) no"],
+)
+def test_words_within_an_address_say_nothing(diagnostic: str) -> None:
+    """Nobody is condemned for a name; what is reported keeps its spelling."""
+    outcome = verdict(diagnostic)
+    assert (outcome.reason, outcome.diagnostic) == ("undefined", diagnostic)
+
+
+def test_evidence_keeps_the_spelling_of_addresses() -> None:
+    """The mask is for the rules only."""
+    outcome = verdict("550 5.0.0 Mailbox for Jan@Example.NET is full")
+    assert outcome.evidence.matched == "Mailbox for Jan@Example.NET is full"
 
 
 def test_codes_are_the_servers_own_before_the_status_field() -> None:
