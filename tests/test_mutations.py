@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bounceparse.classify import classify
 from bounceparse.mime import Mail
@@ -23,6 +26,12 @@ def verdict(raw: bytes) -> tuple[str, list[tuple[str, str, str | None, str | Non
     report = parse(raw)
     rows = [(str(o.status), o.reason, o.recipient, o.message_id) for o in classify(report)]
     return str(report.kind), rows
+
+
+def fate(raw: bytes) -> tuple[str, list[tuple[str, str | None]]]:
+    """Less of it: status and recipient. Lines that are broken may cut the words that tell one reason from another."""
+    kind, rows = verdict(raw)
+    return kind, [(status, recipient) for status, _, recipient, _ in rows]
 
 
 def mails(families: tuple[str, ...], *, multipart: bool) -> list[Path]:
@@ -129,6 +138,35 @@ def blank_lines_on_top(raw: bytes) -> bytes:
     return b"\n\n" + raw
 
 
+def wrapped_at_76(raw: bytes) -> bytes:
+    """Long lines broken at a space, as gateways do: fields are folded (RFC 5322 section 2.2.3), text goes on below."""
+    lines: list[bytes] = []
+    boundaries = tuple(b"--" + found for found in re.findall(rb'boundary="?([^";\s]+)', raw))
+    in_head, folding, whole = True, False, False
+    for line in raw.split(b"\n"):
+        if boundaries and line.startswith(boundaries):
+            in_head, folding, whole = True, False, False
+        elif in_head and not line:
+            in_head = False
+        if in_head and line.lower().startswith(b"content-"):
+            folding = folding or b"delivery-status" in line.lower() or b"rfc822-headers" in line.lower()
+            whole = (
+                whole or b"base64" in line.lower() or b"quoted-printable" in line.lower() or b"rfc822" in line.lower()
+            )
+        as_field = in_head or folding
+        lines += [line] if whole and not as_field else _broken(line, b" " if as_field else b"")
+    return b"\n".join(lines)
+
+
+def _broken(line: bytes, indent: bytes) -> list[bytes]:
+    """A line in pieces of at most 76 characters where its spaces allow that; the space goes, but for an ``indent``."""
+    pieces = []
+    while len(line) > 76 and (at := line.rfind(b" ", len(indent) + 1, 77)) > 0 and line[:at].strip():
+        pieces.append(line[:at])
+        line = indent + line[at + 1 :]
+    return [*pieces, line]
+
+
 Mutation = Callable[[bytes], bytes]
 ANY: list[Mutation] = [
     crlf,
@@ -138,6 +176,7 @@ ANY: list[Mutation] = [
     transport_headers,
     mbox_line,
     blank_lines_on_top,
+    wrapped_at_76,
 ]
 MULTIPART: list[Mutation] = [other_boundary, trailing_text, wrapped_by_a_list]
 
@@ -148,9 +187,10 @@ def _ids(values: list[Mutation]) -> list[str]:
 
 def _check(paths: list[Path], mutate: Mutation) -> None:
     changed = []
+    judge = fate if mutate is wrapped_at_76 else verdict
     for path in paths:
         raw = path.read_bytes()
-        before, after = verdict(raw), verdict(mutate(raw))
+        before, after = judge(raw), judge(mutate(raw))
         if before != after:
             changed.append(f"{path.relative_to(CORPUS)}: {before} became {after}")
     assert not changed, "\n".join(changed)
@@ -176,13 +216,42 @@ def test_another_container_leaves_the_verdict_on_reports(mutate: Mutation) -> No
     _check(mails(REPORT_FAMILIES, multipart=True), mutate)
 
 
-def test_a_report_cut_off_after_its_status_part_still_tells_status_and_recipient() -> None:
-    """A store or a size limit may cut the returned message away; the Message-ID is lost with it, nothing else."""
+def footer_in_the_text(raw: bytes) -> bytes:
+    """What a list manager adds to a mail of one part."""
+    return (
+        raw + b"\n_______________________________________________\nOffers mailing list\nhttps://lists.example/offers\n"
+    )
+
+
+def test_a_list_footer_leaves_the_verdict_on_prose() -> None:
+    """Below the text, where no container can be wrapped around it; an encoded body cannot take one."""
     paths = [
         path
-        for path in mails(("dsn", "providers", "postfix", "exim"), multipart=True)
-        if b"/delivery-status" in path.read_bytes()
+        for path in mails(PROSE_FAMILIES, multipart=False)
+        if not re.search(rb"(?im)^content-type:\s*multipart|base64", path.read_bytes())
     ]
+    _check(paths, footer_in_the_text)
+
+
+ALL_REPORTS = [*mails(REPORT_FAMILIES, multipart=False), *mails(PROSE_FAMILIES, multipart=False)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(path=st.sampled_from(ALL_REPORTS), mutations=st.lists(st.sampled_from(ANY), min_size=2, max_size=5, unique=True))
+def test_harmless_changes_together_leave_status_and_recipient(path: Path, mutations: list[Mutation]) -> None:
+    """Every route adds its own: what each change leaves, several in any order leave too."""
+    raw = path.read_bytes()
+    before = fate(raw)
+    line_ends = [mutate for mutate in mutations if mutate in (crlf, cr)][:1]  # the last to change, and only once
+    on_top = [one for one in (mbox_line, blank_lines_on_top) if one in mutations]  # nothing else stands above these
+    for mutate in [*(one for one in mutations if one not in (crlf, cr, *on_top)), *on_top, *line_ends]:
+        raw = mutate(raw)
+    assert fate(raw) == before
+
+
+def test_a_report_cut_off_after_its_status_part_still_tells_status_and_recipient() -> None:
+    """A store or a size limit may cut the returned message away; the Message-ID is lost with it, nothing else."""
+    paths = [path for path in mails(REPORT_FAMILIES, multipart=True) if b"/delivery-status" in path.read_bytes()]
     changed = []
     for path in paths:
         raw = path.read_bytes()

@@ -232,21 +232,17 @@ def read_mdaemon(prose: Prose) -> DeliveryReport | None:
     said = prose.said
     entries: dict[str, Entry] = {}
     session = ""
+    in_session = False
     for line in lines_of(said):
-        found = _SESSION.match(line)
+        in_session = in_session or "session transcript" in line.lower()
+        found = None if in_session else _SESSION.match(line)  # there a lone address may be a folded Message-ID
         if found:
             entries.setdefault(found["a"].lower(), Entry(clean_address(found["a"]), [found["w"] or ""]))
             continue
         reply = re.match(r"\s{0,4}(?:[\w: .-]{0,40}<-- ?)?(?P<w>[45]\d\d[ -].*)$", line)
         if reply:
             session = reply["w"]
-        elif (
-            entries
-            and line.strip()
-            and "session transcript" not in line.lower()
-            and not session
-            and not line.startswith((" ", "\t"))
-        ):
+        elif entries and line.strip() and not in_session and not session and not line.startswith((" ", "\t")):
             next(reversed(entries.values())).words.append(line)
     if not entries and session:  # nobody is listed: the session names them
         entries = {rcpt["a"].lower(): Entry(clean_address(rcpt["a"])) for rcpt in _RCPT.finditer(said)}

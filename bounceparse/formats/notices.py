@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from bounceparse.addresses import clean_address
+from bounceparse.decoding import collapse
 from bounceparse.mime import Mail
 from bounceparse.reports import Challenge, Notice
 from bounceparse.returned import read_original
@@ -84,6 +85,6 @@ def _challenge(mail: Mail, subject: str) -> tuple[str, str] | None:
         if mail.has(name):
             return "headers", (mail.line(name) or name)[:300]
     found = _CHALLENGE_SUBJECT.search(subject[:300])
-    if found and _CHALLENGE_TEXT.search(mail.readable[:8192]):
+    if found and _CHALLENGE_TEXT.search(collapse(mail.readable[:8192])):
         return "subject", found[0]
     return None
