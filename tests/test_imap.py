@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -183,12 +179,14 @@ def test_an_overlapping_poll_is_refused(dovecot: Dovecot, sqlite: Store, tmp_pat
 
 
 @contextmanager
-def expunging(dovecot: Dovecot, uids: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def expunging(
+    dovecot: Dovecot, uids: list[int], monkeypatch: pytest.MonkeyPatch, folder: str = "INBOX"
+) -> Iterator[None]:
     """A second client deletes ``uids`` after they were recorded and before they are marked."""
     real = ImapMailbox._mark_batch
 
     def mark_after_another(self: ImapMailbox, batch: list[int]) -> None:
-        with dovecot.client() as other:
+        with dovecot.client(folder) as other:
             other.delete_messages(uids)
             other.uid_expunge(uids)
         real(self, batch)
@@ -275,73 +273,6 @@ def test_what_the_server_cannot_do_is_refused_up_front(
         assert not caught.value.temporary
         assert 'set after to "seen"' in str(caught.value)
         assert recorded(tmp_path / "test.db") == ([], [])
-
-
-# -- dying
-
-
-KILLED_POLL = """
-import os, signal, sys
-from bounceparse.db import Store
-from bounceparse.ingest import poll_mailbox
-from bounceparse.mailboxes.imap import ImapAccount, ImapMailbox, open_mailbox
-
-url, port, after, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-steps = 0
-
-def dying(function):
-    def step(*args, **kwargs):
-        global steps
-        for _ in "before", "after":
-            steps += 1
-            if steps == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if _ == "before":
-                result = function(*args, **kwargs)
-        return result
-    return step
-
-for owner, name in [(Store, "record"), (Store, "note_marked"), (ImapMailbox, "_fetch_batch"), (ImapMailbox, "_expunge"),
-                    (ImapMailbox, "_mark_batch"), (ImapMailbox, "_move"), (ImapMailbox, "_sizes")]:
-    setattr(owner, name, dying(getattr(owner, name)))
-account = ImapAccount(name="bounces", host="127.0.0.1", port=port, tls="none", username="bounces@example.com",
-                      password=lambda: "correct horse", after=after, batch_messages=30)
-with Store(url) as store, open_mailbox(account) as mailbox:
-    poll_mailbox(mailbox, store)
-print(steps)
-"""
-
-
-@pytest.mark.parametrize("after", ["seen", "move:Done", "delete"])
-def test_kill_9_at_random_steps_ends_where_an_undisturbed_poll_does(
-    dovecot: Dovecot, tmp_path: Path, after: str
-) -> None:
-    """Killed again and again, a poll loses nothing, doubles nothing, and leaves no lock behind."""
-    mails = dsns(150)
-    dovecot.load(mails)
-    with open_store(tmp_path / "calm.db") as calm:
-        steps_of_an_undisturbed_poll = 30
-        assert poll(dovecot, calm, after="nothing").new_outcomes == 150
-    database = tmp_path / "killed.db"
-    open_store(database).close()
-
-    def run(moment: int) -> int:
-        return subprocess.run(
-            [sys.executable, "-c", KILLED_POLL, f"sqlite:///{database}", str(dovecot.plain), after, str(moment)],
-            stdout=subprocess.DEVNULL, timeout=120, check=False,
-        ).returncode  # fmt: skip
-
-    random = Random(after)
-    moments = [random.randint(1, steps_of_an_undisturbed_poll) for _ in range(6)]
-    codes = [run(moment) for moment in moments]
-    assert codes.count(-signal.SIGKILL) >= 2
-    assert run(0) == 0
-    assert recorded(database) == recorded(tmp_path / "calm.db")
-    with open_store(database) as store:
-        assert poll(dovecot, store, after=after) == PollResult("bounces")
-    where = "Done" if after == "move:Done" else "INBOX"
-    assert len(dovecot.names(where)) == (0 if after == "delete" else 150)
-    assert set(dovecot.flags(where)) <= {"S"} if after == "seen" else True
 
 
 # -- getting in
