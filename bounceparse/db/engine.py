@@ -143,9 +143,10 @@ def shown_url(text: str) -> str:
 
 
 def _without_password(text: str) -> str:
-    """What may be shown of a URL that nobody could parse: nothing between the scheme and the last ``@``."""
-    scheme, slashes, rest = text.partition("://")
-    return f"{scheme}://***@{rest.rpartition('@')[2]}" if slashes and "@" in rest else repr(text)
+    """What may be shown of a URL that nobody could parse: the scheme, and what stands behind the last ``@``."""
+    scheme, colon, rest = text.partition(":")
+    host = rest.rpartition("@")[2] if "@" in rest else ""
+    return f"{scheme}:...{host}" if colon else repr(text)
 
 
 def _postgresql_engine(url: URL) -> Engine:

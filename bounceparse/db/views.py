@@ -143,7 +143,7 @@ def create_views(connection: Connection) -> None:
     dialect = connection.dialect.name
     create = "CREATE VIEW" if dialect == "sqlite" else "CREATE OR REPLACE VIEW"
     for name in VIEWS:
-        connection.exec_driver_sql(f"{create} {VIEW_PREFIX}{name} AS {_query(name, dialect)}".replace("%", "%%"))
+        connection.exec_driver_sql(f"{create} {VIEW_PREFIX}{name} AS {_query(name, dialect)}")
     for statement in _SQLITE_TRIGGER if dialect == "sqlite" else _POSTGRESQL_TRIGGER:
         connection.exec_driver_sql(statement)
 
