@@ -46,7 +46,7 @@ _OPENERS = " '\"<([{`"
 
 
 # An address, whose words say nothing: no-such-user@blocked.example was not blocked.
-_ADDRESS = re.compile(r"[^\s<>\"'(),;:\[\]]{1,256}@[^\s<>\"'(),;:\[\]]+")
+_ADDRESS = re.compile(r"[^\s<>\"'(),;:\[\]]{1,256}@(?:[^\s<>\"'(),;:\[\].]+\.?)+")
 _WORD = re.compile(r"\w")
 
 
