@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email.header import Header
+from hashlib import sha256
 from itertools import cycle
 from typing import NamedTuple
 
@@ -28,7 +29,8 @@ def compose(subject: str, body: str, head: str = "", *, sender: str = JAN, to: s
         else "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n"
     )
     date = "Date: Sun, 22 Nov 2026 10:00:00 +0100\n"
-    return f"From: {sender}\nTo: {to}\nSubject: {encoded}\n{date}{head}{content}\n{body}\n".encode()
+    own = sha256(f"{subject}{body}{head}{sender}{to}".encode()).hexdigest()[:16]
+    return f"From: {sender}\nTo: {to}\nSubject: {encoded}\n{date}Message-ID: <{own}@poczta.example>\n{head}{content}\n{body}\n".encode()
 
 
 # Subject that the program writes in front of the original's, what the person wrote.
