@@ -232,6 +232,11 @@ def may_count(event: Event, policy: Policy, proven: frozenset[str]) -> bool:
     return any(_counts(cause, event, policy, proven) for cause in policy.table if _lists(cause, event))
 
 
+def find_causes(event: Event, policy: Policy, proven: frozenset[str]) -> tuple[Cause, ...]:
+    """The lines of the table that take this event."""
+    return tuple(cause for cause in policy.table if _lists(cause, event) and _counts(cause, event, policy, proven))
+
+
 def _judge(
     subject: str,
     events: Iterable[Event],

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bounces import dsn
 from click.testing import CliRunner, Result
 
 from bounceparse.classify import classify
 from bounceparse.cli import main
+from bounceparse.db import Store, upgrade
 from bounceparse.explain import explain, find_line
 from bounceparse.mime import Mail
 from bounceparse.parse import parse
@@ -243,3 +246,45 @@ def test_mail_without_an_outcome_is_explained_too() -> None:
     found = explain(mail.buffer)
     assert found.reasonings == ()
     assert found.parts
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A database in the configuration, with the message that the bounce is about in its ledger."""
+    Path("bounceparse.toml").write_text('[database]\nurl = "sqlite:///b.db"\n')
+    upgrade("sqlite:///b.db")
+    with Store("sqlite:///b.db") as store:
+        store.record_sent("1@shop.example", "user1@example.pl", customer="7", stream="orders")
+        Path("dead.eml").write_bytes(dsn(1))
+        yield store
+
+
+def test_the_store_tells_trust_policy_and_standing(store: Store) -> None:
+    """What recording would come to; nothing is recorded by asking."""
+    result = run("--store", "dead.eml")
+    assert result.exit_code == 0
+    assert "not yet: what follows is what would be" in result.stdout
+    assert "correlated (by message-id:returned: 1@shop.example)" in result.stdout
+    assert "counts as dead-address of the address, which acts after 2 on 2 days, 1 when proven" in result.stdout
+    assert "all suppressed for dead-address since" in result.stdout
+    assert list(store.outcomes()) == []
+    assert store.standing("user1@example.pl").mailable
+
+
+def test_what_is_recorded_already_is_told_as_it_is(store: Store) -> None:
+    """The JSON holds the recorded row; a report without a match counts for what unproven ones count."""
+    store.ingest(dsn(1))
+    Path("stranger.eml").write_bytes(dsn(2))
+    rows = [json.loads(line) for line in run("--store", "--json", "dead.eml", "stranger.eml").stdout.splitlines()]
+    (known,), (stranger,) = (row["recording"] for row in rows)
+    assert (known["is_known"], known["trust"], known["customer"]) == (True, "correlated", "7")
+    assert (known["causes"], known["mailable"]) == (["dead-address"], False)
+    assert (stranger["is_known"], stranger["trust"], stranger["mailable"]) == (False, "unverified", True)
+    assert len(list(store.outcomes())) == 1
+
+
+def test_what_no_line_of_the_policy_takes_is_told(store: Store) -> None:
+    """An auto-reply counts for nothing; a mail that reports nothing has nothing to record."""
+    name = str(next((CORPUS / "autoreply").glob("*.eml")))
+    assert "not counted: no line of the policy takes it" in run("--store", name).stdout
+    assert run("--store", str(next((CORPUS / "quiet").glob("*.eml")))).exit_code == 0

@@ -3,50 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bounceparse.cli import options
 from bounceparse.cli.output import coloured, complain, plain, print_fields, print_json, print_table
+from bounceparse.cli.session import Session
 from bounceparse.errors import InputError
 from bounceparse.files import read_files
 
 if TYPE_CHECKING:
+    from bounceparse.db.preview import Preview
     from bounceparse.explain import Explanation, Hop, Lost, Reasoning
+    from bounceparse.policy import Cause
+    from bounceparse.reading import ReadMessage
+    from bounceparse.rules import RuleSet
 
 _MOST_LOST = 12  # candidates that are listed for people; --json lists all
 
 
 @click.command(epilog="Example: bounceparse explain bounce.eml")
+@click.option("--store", "with_store", is_flag=True, help="Also what the database knows: trust, policy, standing.")
 @options.as_json
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.pass_context
-def explain(ctx: click.Context, as_json: bool, paths: tuple[str, ...]) -> None:
+def explain(ctx: click.Context, with_store: bool, as_json: bool, paths: tuple[str, ...]) -> None:
     """Say how mail was read: its parts and its way, what each outcome rests on, and what else might have decided.
 
     Takes files, folders, mbox files, Maildirs, or - for standard input, and the rules of the configuration where there
-    is one. Exit status 1 when some input could not be opened.
+    is one. With --store it tells what recording the mail comes to; nothing is written. Exit status 1 when some input
+    could not be opened.
     """
     from bounceparse.explain import explain as explain_mail
 
-    rules = ctx.obj.rules
+    session: Session = ctx.obj
+    rules = session.rules
     unread: list[InputError] = []
 
     def note(error: InputError) -> None:
         unread.append(error)
         complain(str(error))
 
-    for source, raw in read_files(paths, note):
-        found = explain_mail(raw, rules)
-        if as_json:
-            print_json({"source": source, **found.to_json()})
-        else:
-            _print(source, found)
+    with session.store() if with_store else nullcontext() as store:
+        for source, raw in read_files(paths, note):
+            found = explain_mail(raw, rules)
+            previews = store.preview(_read(source, raw, rules)) if store else ()
+            if as_json:
+                told = {"recording": [_preview_json(one) for one in previews]} if store else {}
+                print_json({"source": source, **found.to_json(), **told})
+            else:
+                _print(source, found, previews)
     ctx.exit(1 if unread else 0)
 
 
-def _print(source: str, found: Explanation) -> None:
+def _read(source: str, raw: bytes, rules: RuleSet) -> ReadMessage:
+    from bounceparse.reading import Place, read_message
+
+    return read_message(Place("", source), raw, len(raw), rules)
+
+
+def _print(source: str, found: Explanation, previews: Sequence[Preview]) -> None:
     report = found.report
     others = [name for name in found.claims if name != report.dialect]
     click.echo(click.style(plain(source), bold=True))
@@ -66,6 +84,8 @@ def _print(source: str, found: Explanation) -> None:
     _print_hops("the way of the returned message", found.original_hops)
     for number, reasoning in enumerate(found.reasonings, 1):
         _print_reasoning(number, reasoning)
+        if previews:
+            _print_preview(previews[number - 1])
     click.echo()
 
 
@@ -131,3 +151,60 @@ def _print_lost(lost: Sequence[Lost]) -> None:
     )
     if len(lost) > _MOST_LOST:
         click.echo(f"  and {len(lost) - _MOST_LOST} more: see --json")
+
+
+def _print_preview(preview: Preview) -> None:
+    row = preview.recorded
+    evidence = f"by {row.matched_by}: {row.match_evidence}" if row.matched_by else "nothing leads to a message of ours"
+    print_fields(
+        (
+            ("recorded", "already" if preview.is_known else "not yet: what follows is what would be"),
+            ("as", f"{row.outcome.status} {row.outcome.recipient or ''}"),
+            ("trust", f"{row.trust} ({evidence})"),
+            ("stream", row.stream),
+            ("customer", row.customer),
+            ("policy", _policy_words(preview)),
+            ("standing", _standing_words(preview)),
+        ),
+        indent="  ",
+    )
+
+
+def _policy_words(preview: Preview) -> str:
+    if preview.is_copy:
+        return "not counted: another route has reported the same event"
+    if not preview.causes:
+        return "not counted: no line of the policy takes it"
+    return "; ".join(_cause_words(cause) for cause in preview.causes)
+
+
+def _cause_words(cause: Cause) -> str:
+    subject = "domain" if cause.of_domain else "address"
+    proven = f", {cause.needs_proved} when proven" if cause.needs_proved else ""
+    spread = f", {cause.spread} days apart" if cause.spread else ""
+    days = f" on {cause.days} days" if cause.days > 1 else ""
+    return f"counts as {cause.name} of the {subject}, which acts after {cause.needs}{days}{spread}{proven}"
+
+
+def _standing_words(preview: Preview) -> str | None:
+    if preview.standing is None:
+        return None
+    if not preview.standing.suppressions:
+        return "may be mailed"
+    return "; ".join(
+        f"{one.scope} suppressed for {one.cause} since {plain(one.since)}"
+        + (f" until {plain(one.until)}" if one.until else "")
+        for one in preview.standing.suppressions
+    )
+
+
+def _preview_json(preview: Preview) -> dict[str, Any]:
+    standing = preview.standing
+    return {
+        **preview.recorded.to_json(),
+        "is_known": preview.is_known,
+        "is_copy": preview.is_copy,
+        "causes": [cause.name for cause in preview.causes],
+        "mailable": standing.mailable if standing else None,
+        "suppressions": [f"{one.scope} {one.cause}" for one in standing.suppressions] if standing else [],
+    }

@@ -18,10 +18,12 @@ from bounceparse.db.types import stored_key
 from bounceparse.outcomes import Status, Trust
 from bounceparse.policy import (
     COUNTED_REASONS,
+    Cause,
     Event,
     Forgiven,
     Policy,
     Suppression,
+    find_causes,
     judge_address,
     judge_domain,
     may_count,
@@ -185,6 +187,13 @@ def _event_of(row: Mapping[str, Any]) -> Event:
         final_5xx=bool((code and code >= 500) or (enhanced and enhanced[0] == "5")),
         authenticated=row["authenticated"],
     )
+
+
+def counting_causes(connection: Connection, row: Mapping[str, Any], policy: Policy) -> tuple[Cause, ...]:
+    """The lines of the policy that count an outcome's row."""
+    if row["address_key"] is None or row["is_copy"]:
+        return ()
+    return find_causes(_event_of(row), policy, proven_mailboxes(connection))
 
 
 def update_standing(connection: Connection, rows: Iterable[Mapping[str, Any]], policy: Policy, now: datetime) -> int:

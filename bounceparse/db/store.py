@@ -19,6 +19,7 @@ from bounceparse.db.engine import Database, chunks
 from bounceparse.db.intake import ImportPosition
 from bounceparse.db.ledger import SentMessage, parse_sent
 from bounceparse.db.locks import hold_lock
+from bounceparse.db.preview import Preview, preview
 from bounceparse.db.queries import CustomerCard, HeldMessage, Stats, Stream
 from bounceparse.db.reclassify import ReclassifiedPage, count_kept, load_page, read_page, reclassify_page
 from bounceparse.db.request_store import RequestStore
@@ -253,6 +254,21 @@ class Store(RequestStore):
         """Judge every address anew, after a change of the policy; returns how many suppressions changed."""
         with self._database.write() as connection:
             return recording.apply_policy(connection, self._policy, self._clock())
+
+    def preview(self, message: ReadMessage) -> tuple[Preview, ...]:
+        """What recording a message comes to, or came to when it is recorded already; nothing is written."""
+        settings = check_signatures([message], self._request_settings)
+        now = self._clock()
+        with self._database.write() as connection:
+            return preview(
+                connection,
+                message,
+                lambda: recording.record_messages(
+                    connection, [message], self._policy, now, raw_limit=0, settings=settings
+                ),
+                lambda address: standing_of(connection, address, None, now),
+                self._policy,
+            )
 
     # Reports that were kept.
 
