@@ -78,11 +78,13 @@ def _message_row(one: ReadMessage, now: datetime, raw_limit: int) -> dict[str, A
 
 
 def _known_keys(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
-    return {
-        bytes(key)
-        for part in chunks(keys)
-        for key in connection.execute(sa.select(outcomes.c.key).where(outcomes.c.key.in_(part))).scalars()
-    }
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    known: set[bytes] = set()
+    for part in chunks(keys):
+        marks = ", ".join([mark] * len(part))
+        query = f"SELECT key FROM bounceparse_outcomes WHERE key IN ({marks})"  # noqa: S608
+        known.update(bytes(row[0]) for row in connection.exec_driver_sql(query, tuple(part)))
+    return known
 
 
 def _outcome_rows(
@@ -105,14 +107,18 @@ _EVENT = [
 ]
 
 
+_EVENTS_OF_SENT = sa.select(*_EVENT).where(listed(outcomes.c.sent_id), ~outcomes.c.is_copy)
+
+
 def _mark_copies(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Mark events that another route has reported: the first row stands for all."""
     matched = [row for row in rows if row["sent_id"] is not None]
     own = {row.get("id") for row in matched}
-    seen: set[tuple[Any, ...]] = set()
-    for part in chunks(sorted({row["sent_id"] for row in matched})):
-        query = sa.select(*_EVENT).where(outcomes.c.sent_id.in_(part), ~outcomes.c.is_copy)
-        seen.update(event_key(row) for row in connection.execute(query).mappings() if row["id"] not in own)  # type: ignore[arg-type]
+    if not matched:
+        return
+    ids = sorted({row["sent_id"] for row in matched})
+    known = connection.execute(_EVENTS_OF_SENT, {"listed": ids}).mappings()
+    seen = {event_key(row) for row in known if row["id"] not in own}  # type: ignore[arg-type]
     for row in matched:
         key = event_key(row)
         row["is_copy"] = key in seen

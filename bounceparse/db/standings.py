@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
@@ -11,7 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from bounceparse.db.bulk import insert_new
 from bounceparse.db.engine import chunks
+from bounceparse.db.listed import listed
 from bounceparse.db.numbers import take_seq
 from bounceparse.db.tables import outcomes, sent, standing, state, streams
 from bounceparse.db.types import stored_key
@@ -245,9 +247,12 @@ def _forgiven(rows: Iterable[sa.Row[Any]]) -> Forgiven:
     return {(row.scope, row.cause): row.forgiven_at for row in rows if row.forgiven_at is not None}
 
 
+_WRITTEN = sa.select(standing).where(listed(standing.c.subject))
+
+
 def _written(connection: Connection, subjects: Sequence[str]) -> dict[str, list[sa.Row[Any]]]:
     found: dict[str, list[sa.Row[Any]]] = {}
-    for row in connection.execute(sa.select(standing).where(standing.c.subject.in_(subjects))):
+    for row in connection.execute(_WRITTEN, {"listed": subjects}):
         found.setdefault(row.subject, []).append(row)
     return found
 
@@ -279,19 +284,23 @@ _EVENTS = (
 )
 
 
+_EVENTS_OF_ADDRESSES = _EVENTS.where(
+    listed(outcomes.c.address_key),
+    sa.or_(outcomes.c.reason.in_(sorted(COUNTED_REASONS | set(_RESETS))), outcomes.c.trust == Trust.FORWARDED),
+).order_by(outcomes.c.id.desc())
+_EVENTS_OF_DOMAINS = _EVENTS.where(listed(outcomes.c.domain_key), sa.text("of_domain")).order_by(outcomes.c.id.desc())
+_DELIVERIES = sa.select(sent.c.recipient_key, sent.c.id, sent.c.status_at).where(
+    listed(sent.c.recipient_key), sent.c.status == Status.OK, ~sent.c.presumed, sent.c.status_at.is_not(None)
+)
+
+
 def _address_histories(connection: Connection, addresses: Sequence[str]) -> dict[str, list[Event]]:
     """All that bears on these addresses: outcomes, and deliveries that the mail server's log told."""
-    counted = sa.or_(outcomes.c.reason.in_(sorted(COUNTED_REASONS | set(_RESETS))), outcomes.c.trust == Trust.FORWARDED)
     histories: dict[str, list[Event]] = {address: [] for address in addresses}
-    for event in _events(connection, outcomes.c.address_key.in_(addresses), counted):
+    for row in connection.execute(_EVENTS_OF_ADDRESSES, {"listed": addresses}):
+        event = Event(*row)
         _add(histories[event.address], event)
-    logged = sa.select(sent.c.recipient_key, sent.c.id, sent.c.status_at).where(
-        sent.c.recipient_key.in_(addresses),
-        sent.c.status == Status.OK,
-        ~sent.c.presumed,
-        sent.c.status_at.is_not(None),
-    )
-    for key, sent_id, at in connection.execute(logged):
+    for key, sent_id, at in connection.execute(_DELIVERIES, {"listed": addresses}):
         domain = key.rpartition("@")[2]
         histories[key].append(Event(at, Status.OK, "delivered", key, domain, str(sent_id), Trust.CORRELATED))
     return histories
@@ -300,15 +309,10 @@ def _address_histories(connection: Connection, addresses: Sequence[str]) -> dict
 def _domain_histories(connection: Connection, domains: Sequence[str]) -> dict[str, list[Event]]:
     """The failures that are counted for these domains."""
     histories: dict[str, list[Event]] = {domain: [] for domain in domains}
-    for event in _events(connection, outcomes.c.domain_key.in_(domains), sa.text("of_domain")):
+    for row in connection.execute(_EVENTS_OF_DOMAINS, {"listed": domains}):
+        event = Event(*row)
         _add(histories[event.domain], event)
     return histories
-
-
-def _events(connection: Connection, *conditions: Any) -> Iterator[Event]:
-    """The events of outcomes for which all conditions hold, latest first."""
-    query = _EVENTS.where(*conditions).order_by(outcomes.c.id.desc())
-    return (Event(*row) for row in connection.execute(query))
 
 
 def _add(history: list[Event], event: Event) -> None:
@@ -367,4 +371,4 @@ def _write_rows(
     for one, values in changes:
         connection.execute(sa.update(standing).where(standing.c.id == one).values(**values, seq=next(seq)))
     if new:
-        connection.execute(sa.insert(standing), [{**row, "seq": next(seq)} for row in new])
+        insert_new(connection, standing, [{**row, "seq": next(seq)} for row in new])
