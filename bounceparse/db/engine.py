@@ -44,8 +44,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             self.path = Path(self.url.database or "")
-            if not create and not self.path.exists():
-                raise SchemaError(f"there is no database at {self.path}: {UPGRADE}")
+            self._create = create
+            self._require_some_file()
             self.engine = _sqlite_engine(self.url)
         else:
             self.engine = _postgresql_engine(self.url)
@@ -71,11 +71,14 @@ class Database:
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[Connection]:
         """A bare transaction; ``read`` and ``write`` are what the store uses, migrations this one."""
+        self._require_some_file()
         with self.faults(), self.engine.connect() as connection:
             if not self.is_sqlite and not write:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.execution_options(bounceparse_write=write).begin():
                 yield connection
+                if write and self.is_sqlite:
+                    self._require_file(connection)
 
     @contextmanager
     def faults(self) -> Iterator[None]:
@@ -97,6 +100,17 @@ class Database:
         except exc.DatabaseError as error:
             raise StoreError(f"{self.name}: {_words(error)}") from error
 
+    def _require_some_file(self) -> None:
+        """Raise where SQLite would make an empty file."""
+        if self.is_sqlite and not self._create and not self.path.exists():
+            raise SchemaError(f"there is no database at {self.path}: {UPGRADE}")
+
+    def _require_file(self, connection: Connection) -> None:
+        """Raise unless the file still has its name: SQLite would go on writing into one that was moved or deleted."""
+        if connection.info["file"] != _file_identity(self.path):
+            self.engine.dispose()
+            raise SchemaError(f"{self.name} was moved or deleted while it was in use: put it back")
+
     @property
     def name(self) -> str:
         """The URL without its password."""
@@ -109,6 +123,8 @@ class Database:
         if self.is_sqlite:
             if "locked" in words or "busy" in words:
                 return StoreError(f"{self.name} is locked by another program: try again", temporary=True)
+            if "disk is full" in words:
+                return StoreError(f"{self.name}: {words}: make room", temporary=True)
             return StoreError(f"{self.name}: {words}")
         code = _sqlstate(error) or ""
         permanent = code.startswith(_PERMANENT) or any(
@@ -160,10 +176,11 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
 
     @sa.event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
+    def _on_connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself, so DDL is transactional too
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
+        record.info["file"] = _file_identity(Path(url.database or ""))
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
@@ -171,6 +188,14 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sqlstate(error: exc.DBAPIError) -> str | None:
