@@ -258,9 +258,8 @@ def _of_feedback(report: Report, item: FeedbackReport, rules: RuleSet) -> list[O
 
 def refusal_as_delivery(item: DispositionReport) -> DeliveryReport:
     """What a refusal told by a disposition says, as a delivery report of its one recipient."""
-    recipient = RecipientReport(
-        recipient=item.recipient, action=Action.FAILED, text=item.text[:1024] or None, part="text"
-    )
+    words = item.text.partition("rejected:")[2].strip() or item.text  # after Sieve's own frame: RFC 5429 section 2.2
+    recipient = RecipientReport(recipient=item.recipient, action=Action.FAILED, text=words[:1024] or None, part="text")
     return DeliveryReport((recipient,), item.original, text=item.text)
 
 

@@ -75,7 +75,7 @@ _SUBJECT = re.compile(
     r"|automaattinen vastaus|poissa\b"
     r"|automatick[aá] odpov[eě][dď]|mimo kancel[aá][rř]|nep[rř][ií]tomnos[tť]|neprítomnos[tť]|dovolená"
     r"|automatikus v[aá]lasz|h[aá]zon k[ií]v[uü]l|r[aă]spuns automat"
-    r"|автоматический ответ|автоответ|нет на работе|в отпуске|автоматична відповідь|поза офісом"
+    r"|автоматический ответ|автоматичен отговор|автоответ|нет на работе|в отпуске|автоматична відповідь|поза офісом"
     r"|otomatik yan[iı]t|ofis d[iı][sş][iı]nda|i̇?zinli"
     r"|自動応答|自動返信|不在|休暇|自动答复|自動回覆|自动回复|休假|外出|자동 ?회신|자동 ?응답|부재중"
     r"|[aā]rpus biroja|autom[aā]tisk[aā] atbilde|automatinis atsakymas|automaatvastus|automatski odgovor|samodejni odgovor"

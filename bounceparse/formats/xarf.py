@@ -65,12 +65,12 @@ def _read_json(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
     if not isinstance(report, dict):
         return None
     if isinstance(report.get("ReporterInfo"), dict) and isinstance(report.get("Report"), dict):
-        return _read_older(mail, report)
+        return _read_older(mail, part, report)
     if not isinstance(report.get("xarf_version"), str):
         return None
     kind = str(report.get("type", "")).lower()
     if report.get("category") != "messaging" or kind not in _MAIL_TYPES:
-        return Notice("other-report", report["xarf_version"], "text")
+        return _notice(mail, part, report["xarf_version"])
     recipient = clean_address(_text(report.get("smtp_to")))
     return FeedbackReport(
         feedback_type="abuse",
@@ -86,13 +86,20 @@ def _read_json(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
     )
 
 
-def _read_older(mail: Mail, wrapper: dict[str, Any]) -> FeedbackReport | Notice:
+def _notice(mail: Mail, part: Entity, words: str) -> Notice:
+    """A report that is not about mail; a part that is no text is told by the header alone."""
+    if part.content_type == "text/plain" and words:
+        return Notice("other-report", words, "text")
+    return Notice("other-report", mail.line("content-type") or "", "headers")
+
+
+def _read_older(mail: Mail, part: Entity, wrapper: dict[str, Any]) -> FeedbackReport | Notice:
     """XARF 1 to 3: ``ReporterInfo`` and ``Report`` side by side, names in camel case."""
     report = wrapper["Report"]
     version = _text(wrapper.get("Version")) or ""
     kind = str(report.get("ReportType", "")).lower()
     if kind not in _MAIL_TYPES:
-        return Notice("other-report", kind or version, "text")
+        return _notice(mail, part, version)
     recipient = clean_address(_text(report.get("SmtpRcptToAddress")))
     known = recipient is not None and not is_placeholder(recipient)
     samples = report.get("Samples")
