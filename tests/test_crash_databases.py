@@ -60,8 +60,9 @@ def end_well(dovecot: Dovecot, folder: str, url: str, already: int) -> None:
     assert dovecot.names(folder) == []
 
 
+@pytest.mark.parametrize("replaced", [False, True])
 def test_a_sqlite_file_that_vanishes_is_noticed_before_anything_is_marked(
-    dovecot: Dovecot, folder: str, tmp_path: Path
+    dovecot: Dovecot, folder: str, tmp_path: Path, replaced: bool
 ) -> None:
     """SQLite itself would go on writing into the file that no longer has a name."""
     url = f"sqlite:///{tmp_path}/a.db"
@@ -72,10 +73,14 @@ def test_a_sqlite_file_that_vanishes_is_noticed_before_anything_is_marked(
     def move_away() -> None:
         for file in tmp_path.glob("a.db*"):
             shutil.move(file, keep / file.name)
+        if replaced:
+            upgrade(url)
 
     error = fail(dovecot, folder, url, move_away)
     assert not error.temporary
-    assert "moved or deleted" in str(error)
+    assert ("was moved or deleted" if replaced else "there is no database at") in str(error)
+    for file in tmp_path.glob("a.db*"):
+        file.unlink()
     for file in keep.iterdir():
         shutil.move(file, tmp_path / file.name)
     assert len(dovecot.names(folder)) == 30
