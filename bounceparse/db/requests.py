@@ -256,20 +256,21 @@ def _category(connection: Connection, stream: str | None) -> str:
     return str(category or "marketing")
 
 
+_MARKETING_TO = (
+    sa.select(*[sent.c[name] for name in Sent._fields], sa.func.coalesce(streams.c.sender, "").label("sender"))
+    .select_from(sent.outerjoin(streams, streams.c.name == sent.c.stream))
+    .where(sent.c.recipient_key == sa.bindparam("address"), sa.func.coalesce(streams.c.category, "") != "transactional")
+    .order_by(sent.c.sent_at.desc(), sent.c.id.desc())
+    .limit(1000)
+)
+
+
 def latest_by_sender(connection: Connection, address: str | None) -> list[Sent]:
     """The latest marketing message to an address of each sender that wrote to it, newest first."""
     if not address:
         return []
-    sender = sa.func.coalesce(streams.c.sender, "").label("sender")
-    query = (
-        sa.select(*[sent.c[name] for name in Sent._fields], sender)
-        .select_from(sent.outerjoin(streams, streams.c.name == sent.c.stream))
-        .where(sent.c.recipient_key == stored_key(address), sa.func.coalesce(streams.c.category, "") != "transactional")
-        .order_by(sent.c.sent_at.desc(), sent.c.id.desc())
-        .limit(1000)
-    )
     found: dict[str, Sent] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(_MARKETING_TO, {"address": stored_key(address)}):
         found.setdefault(row.sender, Sent(*row[: len(Sent._fields)]))
     return list(found.values())
 
