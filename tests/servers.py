@@ -216,11 +216,13 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def running_dovecot(*, capability: str = "", introspection: int = 9, quota: str = "") -> Iterator[Dovecot]:
+def running_dovecot(
+    *, capability: str = "", introspection: int = 9, quota: str = "", extra: str = ""
+) -> Iterator[Dovecot]:
     """A Dovecot 2.3 in a temporary folder with a short name (it makes sockets there), as root or not.
 
     ``capability`` replaces what it announces after login, ``introspection`` is the port of an OAuth2 server, ``quota``
-    the storage that a user may fill (``100K``).
+    the storage that a user may fill (``100K``), ``extra`` further lines of the configuration.
     """
     if not shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"):
         skip("Dovecot is not installed: apt-get install dovecot-imapd")
@@ -247,7 +249,7 @@ def running_dovecot(*, capability: str = "", introspection: int = 9, quota: str 
         plain=plain,
         tls=tls,
     )
-    (root / "dovecot.conf").write_text(config)
+    (root / "dovecot.conf").write_text(config + extra)
     (root / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
     (root / "oauth2.conf").write_text(OAUTH2_CONFIG.format(port=introspection))
     server = Dovecot(root, plain, tls, ca_file)
