@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 _IP = re.compile(
     r"(?<![\w.:-])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w:-]|\.\d)", re.ASCII
@@ -10,8 +11,7 @@ _IP = re.compile(
 _URL = re.compile(r"https?://[^\s<>\"'\])},;]+")
 _LIST = re.compile(
     r"(?:using|listed (?:in|on|at|by)|black-?listed (?:in|on|at|by)|blocked (?:by|at|in)|found (?:in|on)|rejected by|dnsbl:?|rbl:?)"
-    r"\s+(?:the )?([a-z0-9][\w-]*(?:\.[\w-]+)+)",
-    re.IGNORECASE,
+    r"\s+(?:the )?([a-z0-9][\w-]*(?:\.[\w-]+)+)"
 )
 # Operators of public lists by a name that their refusals mention.
 _OPERATORS = (
@@ -38,22 +38,21 @@ _OPERATORS = (
 
 def find_ip(words: str) -> str | None:
     """The first IP address in ``words``, which in a refusal for the sender's sake is the sender's."""
-    from ipaddress import ip_address
-
     for found in _IP.finditer(words):
+        family = AF_INET6 if ":" in found[0] else AF_INET
         try:
-            return str(ip_address(found[0]))
-        except ValueError:
+            return inet_ntop(family, inet_pton(family, found[0]))
+        except OSError:
             continue
     return None
 
 
 def find_blocklist(words: str) -> str | None:
     """The DNS zone of the list that ``words`` name (``zen.spamhaus.org``), else its operator's name."""
-    found = _LIST.search(words)
-    if found and not found[1].replace(".", "").isdigit():
-        return found[1].lower().rstrip(".")
     lower = words.lower()
+    found = _LIST.search(lower)
+    if found and not found[1].replace(".", "").isdigit():
+        return found[1].rstrip(".")
     return next((name for name in _OPERATORS if name in lower), None)
 
 

@@ -13,34 +13,35 @@ from ahocorasick_rs import AhoCorasick
 
 from bounceparse.rules.literals import required_literals
 
+_CLAUSES = 2
+
 
 class Index:
     """Sets of patterns are integers here: bit n stands for pattern n."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """Index ``patterns`` (RE2 syntax), numbered in their order."""
-        first: dict[str, int] = {}
-        second: dict[str, int] = {}
-        self._first = self._second = 0  # what needs no literal at all, or no second one
+        self._count = len(patterns)
+        self._all = (1 << self._count) - 1
+        self._always = 0  # what needs no literal at all, or no second one
+        masks: dict[str, int] = {}
         for number, pattern in enumerate(patterns):
-            bit = 1 << number
-            clauses = required_literals(pattern, 2)
-            for literal in clauses[0] if clauses else ():
-                first[literal] = first.get(literal, 0) | bit
-            for literal in clauses[1] if len(clauses) > 1 else ():
-                second[literal] = second.get(literal, 0) | bit
-            self._first |= 0 if clauses else bit
-            self._second |= 0 if len(clauses) > 1 else bit
-        literals = sorted(first.keys() | second.keys())
-        self._masks = [(first.get(literal, 0), second.get(literal, 0)) for literal in literals]
+            clauses = required_literals(pattern, _CLAUSES)
+            for place in range(_CLAUSES):
+                bit = 1 << number + place * self._count
+                if place >= len(clauses):
+                    self._always |= bit
+                    continue
+                for literal in clauses[place]:
+                    masks[literal] = masks.get(literal, 0) | bit
+        literals = sorted(masks)
+        self._masks = [masks[literal] for literal in literals]
         self._automaton = AhoCorasick(literals, store_patterns=False)
 
     def candidates(self, text: str) -> int:
         """The patterns that ``text`` can match; a pattern that is not among them matches it nowhere."""
-        first, second = self._first, self._second
+        met = self._always  # per pattern a bit for its first need, and behind those of all patterns one for its second
         masks = self._masks
-        for literal in {found[0] for found in self._automaton.find_matches_as_indexes(text, overlapping=True)}:
-            more, further = masks[literal]
-            first |= more
-            second |= further
-        return first & second
+        for found in self._automaton.find_matches_as_indexes(text, overlapping=True):
+            met |= masks[found[0]]
+        return met & met >> self._count & self._all

@@ -14,15 +14,17 @@ Clause = frozenset[str]
 
 _WORDS = 20  # strings that a piece of a pattern may stand for before it is cut
 _CLASS = 4  # characters of a class that is spelled out
-_SHORT, _LONG = 3, 12  # bytes: a shorter literal occurs everywhere, more of a longer one tells little
+_SHORT, _LONG, _KEPT = 3, 12, 24  # bytes: a shorter literal occurs everywhere, a longer one is rare enough
 _RARER = tuple(4 ** (_LONG - length) for length in range(_LONG + 1))
+_COMMON = _RARER[2]  # a clause this common is no help beside a better one
 _PLAIN = r"[^\\\[\](){}|*+?.^$]"
 _RUN = re.compile(rf"(?:{_PLAIN}(?![*+?{{]))+")
 _CHOICE = re.compile(rf"\((?:\?:)?({_PLAIN}*(?:\|{_PLAIN}*)*)\)")
 _QUANTIFIER = re.compile(r"[*+?]\??|\{(\d+)(?:,\d*)?\}\??")
-_ASSERTION = re.compile(r"\\[bBAz]|[\^$]")
+_ASSERTION = re.compile(r"\\[bBAz]|[\^$]|\(\?[a-z-]+\)")
 _PROPERTY = re.compile(r"\\[pP](?:\{\w+\}|\w)")
-_GROUP = re.compile(r"\((?:\?(?:P?<\w+>|[a-z]*:))?")
+_GROUP = re.compile(r"\((?:\?(?:P?<\w+>|[a-z-]*:))?")
+_FOREIGN = re.compile(r"\\[^\WdDsSwWbBAzpP]|\[:")  # \x41, \Q..\E, [[:alpha:]]
 
 
 class _Part(NamedTuple):
@@ -38,9 +40,12 @@ _ANYTHING = _Part(None)
 
 def required_literals(pattern: str, most: int) -> tuple[Clause, ...]:
     """Up to ``most`` clauses that hold for every text that ``pattern`` matches, the rarest first; () for none."""
+    if _FOREIGN.search(pattern):
+        return ()
     part, _ = _alternatives(pattern, 0)
-    rarest = sorted(_closed(part), key=_commonness)[:most]
-    return tuple(frozenset(word[:_LONG] for word in clause) for clause in rarest)
+    rarest = sorted(_closed(part), key=_commonness)
+    kept = rarest[:1] + [clause for clause in rarest[1:most] if _commonness(clause) < _COMMON]
+    return tuple(frozenset(word.strip()[:_KEPT] for word in clause) for clause in kept)
 
 
 def _alternatives(pattern: str, at: int) -> tuple[_Part, int]:
@@ -132,7 +137,7 @@ def _repeated(pattern: str, at: int, part: _Part) -> tuple[_Part, int]:
 
 def _class(pattern: str, at: int) -> tuple[_Part, int]:
     """A bracketed class and where it ends; one of few plain characters is spelled out."""
-    end = pattern.index("]", at + 2)
+    end = pattern.index("]", at + 3 if pattern[at + 1] == "^" else at + 2)
     while pattern[end - 1] == "\\" and pattern[end - 2] != "\\":
         end = pattern.index("]", end + 1)
     inner = re.sub(r"\\([^\w])", r"\1", pattern[at + 1 : end])
@@ -148,6 +153,8 @@ def _closed(part: _Part) -> tuple[Clause, ...]:
 
 
 def _weight(word: str) -> int:
+    """The length in bytes of what stands between the spaces: " not " is as common as "not"."""
+    word = word.strip()
     return len(word) if word.isascii() else len(word.encode())
 
 
