@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.engine import Connection, Dialect
 
-from bounceparse.db.types import Text, Utc, storable, time_text
+from bounceparse.db.types import Text, Utc, is_storable, storable, time_text
 
 
 class _Plan(NamedTuple):
@@ -67,7 +67,7 @@ def _storable(plan: _Plan, rows: Sequence[Sequence[Any]], dialect: Dialect) -> l
     for row in rows:
         values = row
         # looked at once: nearly all rows are such that storable() changes nothing
-        if texts is not None and not _is_plain("".join(filter(None, texts(row)))):
+        if texts is not None and not is_storable("".join(filter(None, texts(row)))):
             values = list(values)
             for place in plan.texts:
                 if (text := values[place]) is not None:
@@ -79,10 +79,6 @@ def _storable(plan: _Plan, rows: Sequence[Sequence[Any]], dialect: Dialect) -> l
                     values[place] = time_text(time)
         found.append(tuple(values))
     return found
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and "\x00" not in text
 
 
 @lru_cache(maxsize=64)

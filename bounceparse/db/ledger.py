@@ -193,6 +193,7 @@ _ROW = [sent.c[name] for name in Sent._fields]
 _COLUMN_OF = {Key.MESSAGE_ID: sent.c.message_key, Key.ENVELOPE_ID: sent.c.envelope_id}
 
 
+_ANY = sa.select(sent.c.id).limit(1)
 _ANY_PROVIDER = sa.select(sent.c.id).where(sent.c.provider_key.is_not(None)).limit(1)
 
 
@@ -204,6 +205,8 @@ class Ledger:
 
     def find(self, lookups: Iterable[Lookup]) -> Mapping[Lookup, Found]:
         """The answer to each lookup that the ledger knows."""
+        if self._connection.execute(_ANY).first() is None:
+            return {}
         open_: dict[Key, list[Lookup]] = {}
         for lookup in lookups:
             open_.setdefault(lookup.key, []).append(lookup)

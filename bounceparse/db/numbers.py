@@ -15,10 +15,17 @@ REMATCHED = "rematched"
 """What :data:`LEDGER` was when everything unsettled was last matched again."""
 
 
+_TAKE = (
+    sa.update(state)
+    .where(state.c.name == "seq")
+    .values(value=state.c.value + sa.bindparam("count", type_=sa.BigInteger()))
+    .returning(state.c.value)
+)
+
+
 def take_seq(connection: Connection, count: int) -> int:
     """The first of ``count`` new numbers of ``seq``."""
-    taken = sa.update(state).where(state.c.name == "seq").values(value=state.c.value + count).returning(state.c.value)
-    return int(connection.execute(taken).scalar_one()) - count + 1
+    return int(connection.execute(_TAKE, {"count": count}).scalar_one()) - count + 1
 
 
 def numbers(connection: Connection) -> dict[str, int]:

@@ -25,6 +25,11 @@ def storable(text: str) -> str:
     return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
 
 
+def is_storable(text: str) -> bool:
+    """Whether :func:`storable` would change nothing in ``text``."""
+    return (text.isascii() and "\x00" not in text) or _UNSTORABLE.search(text) is None
+
+
 def stored_key(address: str) -> str:
     """The address key as it is stored and compared."""
     return storable(address_key(address))
