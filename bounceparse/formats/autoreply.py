@@ -6,6 +6,7 @@ Declines without a marker: words in the text alone make no auto-reply.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from bounceparse.addresses import clean_address
 from bounceparse.mime import Mail
@@ -36,18 +37,24 @@ _SYSTEMS = (
     "x-jira-fingerprint",
     "x-list-administrivia",
 )
+
+
 # A person has gone, or the address will go: in the text of an automatic answer this is a hint, never more.
-_LEFT = re.compile(
-    r"(?:has|have|had) left (?:the |our )?(?:company|organi[sz]ation|firm|business|university|team)|no longer (?:works?|working|employed|with (?:the|our|us)|part of|at)\b"
-    r"|(?:mailbox|address|account) (?:is|will be|has been) (?:no longer (?:active|in use|valid|monitored|read)|closed|deactivated|deleted)|(?:mailbox|address|account) does not exist"
-    r"|nie pracuj[eęą]|ju[zż] nie (?:pracuje|jest pracownikiem)|adres (?:jest|zosta[lł]) (?:ju[zż] )?(?:nieaktywny|nieaktualny|zlikwidowany|wy[lł][aą]czony)"
-    r"|nicht mehr (?:im unternehmen|f[uü]r .{1,40} t[aä]tig|bei (?:uns|der|.{1,30}) (?:t[aä]tig|besch[aä]ftigt))|(?:postfach|adresse) (?:ist|wird|wurde) (?:nicht mehr (?:aktiv|g[uü]ltig|gelesen)|deaktiviert|gel[oö]scht)"
-    r"|ne (?:fais|fait) plus partie|ne travaille plus|(?:adresse|bo[iî]te) n['’]est plus (?:valide|active|utilis[eé]e)|a quitt[eé] (?:la soci[eé]t[eé]|l['’]entreprise)"
-    r"|ya no trabaj[oa]|(?:cuenta|direcci[oó]n) (?:ya )?no (?:existe|est[aá] activa)|non lavor[oa] pi[uù]|indirizzo non [eè] pi[uù] (?:attivo|valido)|niet meer (?:werkzaam|in dienst)|(?:adres|mailbox) (?:bestaat niet meer|is niet meer)"
-    r"|j[aá] n[aã]o (?:trabalh|fa[cç]|integr)|n[aã]o trabalh[oa] mais|slutat (?:p[aå]|hos|min)|arbetar inte l[aä]ngre|ikke l[aæ]ngere ansat|sluttet i|ei ole en[aä][aä] (?:t[oö]iss[aä]|palveluksessa)"
-    r"|(?:ji[zž]|u[zž]) (?:ve firm[eě] )?n[ei]pracuj|nedolgozom|m[aá]r nem dolgoz|nu mai (?:lucr|sunt angajat)|больше не работа|уволил|більше не працю|art[iı]k .{0,30}[cç]al[iı][sş]m[iı]yor|退職|退社|已离职|已離職|퇴사|퇴직",
-    re.IGNORECASE,
-)
+@cache
+def _left_pattern() -> re.Pattern[str]:
+    return re.compile(
+        r"(?:has|have|had) left (?:the |our )?(?:company|organi[sz]ation|firm|business|university|team)|no longer (?:works?|working|employed|with (?:the|our|us)|part of|at)\b"
+        r"|(?:mailbox|address|account) (?:is|will be|has been) (?:no longer (?:active|in use|valid|monitored|read)|closed|deactivated|deleted)|(?:mailbox|address|account) does not exist"
+        r"|nie pracuj[eęą]|ju[zż] nie (?:pracuje|jest pracownikiem)|adres (?:jest|zosta[lł]) (?:ju[zż] )?(?:nieaktywny|nieaktualny|zlikwidowany|wy[lł][aą]czony)"
+        r"|nicht mehr (?:im unternehmen|f[uü]r .{1,40} t[aä]tig|bei (?:uns|der|.{1,30}) (?:t[aä]tig|besch[aä]ftigt))|(?:postfach|adresse) (?:ist|wird|wurde) (?:nicht mehr (?:aktiv|g[uü]ltig|gelesen)|deaktiviert|gel[oö]scht)"
+        r"|ne (?:fais|fait) plus partie|ne travaille plus|(?:adresse|bo[iî]te) n['’]est plus (?:valide|active|utilis[eé]e)|a quitt[eé] (?:la soci[eé]t[eé]|l['’]entreprise)"
+        r"|ya no trabaj[oa]|(?:cuenta|direcci[oó]n) (?:ya )?no (?:existe|est[aá] activa)|non lavor[oa] pi[uù]|indirizzo non [eè] pi[uù] (?:attivo|valido)|niet meer (?:werkzaam|in dienst)|(?:adres|mailbox) (?:bestaat niet meer|is niet meer)"
+        r"|j[aá] n[aã]o (?:trabalh|fa[cç]|integr)|n[aã]o trabalh[oa] mais|slutat (?:p[aå]|hos|min)|arbetar inte l[aä]ngre|ikke l[aæ]ngere ansat|sluttet i|ei ole en[aä][aä] (?:t[oö]iss[aä]|palveluksessa)"
+        r"|(?:ji[zž]|u[zž]) (?:ve firm[eě] )?n[ei]pracuj|nedolgozom|m[aá]r nem dolgoz|nu mai (?:lucr|sunt angajat)|больше не работа|уволил|більше не працю|art[iı]k .{0,30}[cç]al[iı][sş]m[iı]yor|退職|退社|已离职|已離職|퇴사|퇴직",
+        re.IGNORECASE,
+    )
+
+
 # Headers with the values that tell it.
 _VALUES = (
     ("auto-submitted", re.compile(r"auto-(?:replied|generated|notified)|vacation|x-", re.IGNORECASE)),
@@ -97,7 +104,7 @@ def read_autoreply(mail: Mail) -> AutoReply | None:
     part, matched = found
     loop = clean_address(mail.get("x-ms-exchange-inbox-rules-loop"))
     sender = loop if loop and "@" in loop else clean_address(mail.get("from"))
-    left = None if mail.end - mail.body_at > _LARGE else _LEFT.search(mail.readable[:_TEXT_CAP])
+    left = None if mail.end - mail.body_at > _LARGE else _left_pattern().search(mail.readable[:_TEXT_CAP])
     return AutoReply(
         recipient=sender,
         matched=matched,

@@ -175,32 +175,38 @@ def _is_one_edit(word: str, known: str) -> bool:
 
 
 # Words that tell that somebody speaks about unsubscribing; compared with folded text.
-_TALK = re.compile(
-    r"unsubscri|unsuscri|\bopt(?:ing)?[ -]?out\b|(?:take|remove|get|delete)(?: \w+){0,2} (?:off|from)\b.{0,30}\blists?\b|remove me\b|\bcancel (?:my|the|this) (?:subscription|newsletter)"
-    r"|(?:stop|quit) (?:sending|mailing|e-?mailing|spamming)|wypis|rezygnuj|rezygnacj\w+ z|odsubskryb|anulu\w+ subskrypcj|usun\w*(?: \w+){0,3} (?:adres|listy|bazy|maila|mail)|nie (?:chce|zycze)(?: \w+){0,2} (?:otrzymywac|maili|newsletter)"
-    r"|\babmeld|\babbestell|\baustrag|aus (?:dem|ihrem) verteiler|newsletter kundigen|melde\w* (?:ich )?mich ab|desabonn|desinscri|ne (?:plus|souhaite plus|veux plus) recevoir|retire[rz][- ]moi"
-    r"|(?:dar|darme|darse|deme|denme|de) de baja|cancelar (?:la |mi |a |minha )?(?:suscripcion|subscricao|inscricao|assinatura)|desuscri|no (?:quiero|deseo) recibir|donar-me de baixa"
-    r"|descadastr|nao (?:quero|desejo)(?: mais)? receber|disiscri|cancella(?:mi|temi|rmi)|rimuov(?:imi|etemi)|non (?:desidero|voglio)(?: piu)? ricevere|\bafmeld|uitschrij|schrijf (?:mij|me) uit|opzeg"
-    r"|avregistrer|avprenumer|avanmal|avsluta prenum|\bframeld|\bavmeld|meld(?:e)? meg av|avslutt abon|peruut\w* tilau|poista\w* (?:minut|osoite)|odhlas|(?:zrus|ukonc)\w+ odber|leiratkoz|iratkozni|dezabon"
-    r"|отпи(?:с|ш)|от(?:каз\w*|мен\w*) (?:от )?(?:рассылк|подписк)|відпи(?:с|ш)|скасувати підписк|откажи абон|abonelikten|aboneligi|uyelikten|listeden c|διαγρα|απεγγραφ"
-    r"|配信(?:を)?(?:停止|解除)|登録解除|購読(?:解除|停止)|退会|退订|退訂|取消(?:订阅|訂閱)|수신 ?거부|구독 ?(?:취소|해지)|الغاء الاشتراك|הסר|להסיר"
-)
-_NEGATED = re.compile(
-    r"\b(?:do not|don't|dont|never|not to|didn't|did not|wasn't|haven't|won't|not|without) (?:\w+ ){0,3}(?:unsubscri|remove|opt|cancel|stop|take)|\bnie (?:\w+ ){0,2}(?:wypis|rezygn|usuw|usun|anulu)"
-    r"|\bnicht (?:\w+ ){0,2}(?:ab|aus|kund|losch)|(?:abmeld|abbestell|austrag)\w* (?:\w+ ){0,2}nicht|\bne (?:me |vous |nous )?(?:\w+ )?(?:desabonn|desinscri|retir|supprim)|\bpas (?:me |nous |se )?(?:desabonn|desinscri)"
-    r"|\bno (?:me |quiero |deseo )*(?:dar|baja|cancel|elimin)|\bnao (?:me |quero )*(?:descadastr|cancel|remov)|\bnon (?:\w+ ){0,2}(?:cancell|disiscri|rimuov)|\bniet (?:\w+ ){0,2}(?:afmeld|uitschrij|verwijder)"
-    r"|\binte (?:\w+ ){0,2}av|\bikke (?:\w+ ){0,2}(?:af|av|fra|meld|slet|fjern)|\bala (?:peruuta|poista)|\bne(?:odhlas|rus)|\bne iratkoz|\bnu (?:\w+ ){0,2}dezabon|\bне (?:\w+ ){0,2}(?:отпис|отпиш|удал|відпис|відпиш|видал)"
-    r"|停止しないで|解除しないで|不要退|不想退|하지 ?마|لا تلغ|אל תסיר"
-)
+@cache
+def _talk_pattern() -> re.Pattern[str]:
+    return re.compile(
+        r"unsubscri|unsuscri|\bopt(?:ing)?[ -]?out\b|(?:take|remove|get|delete)(?: \w+){0,2} (?:off|from)\b.{0,30}\blists?\b|remove me\b|\bcancel (?:my|the|this) (?:subscription|newsletter)"
+        r"|(?:stop|quit) (?:sending|mailing|e-?mailing|spamming)|wypis|rezygnuj|rezygnacj\w+ z|odsubskryb|anulu\w+ subskrypcj|usun\w*(?: \w+){0,3} (?:adres|listy|bazy|maila|mail)|nie (?:chce|zycze)(?: \w+){0,2} (?:otrzymywac|maili|newsletter)"
+        r"|\babmeld|\babbestell|\baustrag|aus (?:dem|ihrem) verteiler|newsletter kundigen|melde\w* (?:ich )?mich ab|desabonn|desinscri|ne (?:plus|souhaite plus|veux plus) recevoir|retire[rz][- ]moi"
+        r"|(?:dar|darme|darse|deme|denme|de) de baja|cancelar (?:la |mi |a |minha )?(?:suscripcion|subscricao|inscricao|assinatura)|desuscri|no (?:quiero|deseo) recibir|donar-me de baixa"
+        r"|descadastr|nao (?:quero|desejo)(?: mais)? receber|disiscri|cancella(?:mi|temi|rmi)|rimuov(?:imi|etemi)|non (?:desidero|voglio)(?: piu)? ricevere|\bafmeld|uitschrij|schrijf (?:mij|me) uit|opzeg"
+        r"|avregistrer|avprenumer|avanmal|avsluta prenum|\bframeld|\bavmeld|meld(?:e)? meg av|avslutt abon|peruut\w* tilau|poista\w* (?:minut|osoite)|odhlas|(?:zrus|ukonc)\w+ odber|leiratkoz|iratkozni|dezabon"
+        r"|отпи(?:с|ш)|от(?:каз\w*|мен\w*) (?:от )?(?:рассылк|подписк)|відпи(?:с|ш)|скасувати підписк|откажи абон|abonelikten|aboneligi|uyelikten|listeden c|διαγρα|απεγγραφ"
+        r"|配信(?:を)?(?:停止|解除)|登録解除|購読(?:解除|停止)|退会|退订|退訂|取消(?:订阅|訂閱)|수신 ?거부|구독 ?(?:취소|해지)|الغاء الاشتراك|הסר|להסיר"
+    )
+
+
+@cache
+def _negated_pattern() -> re.Pattern[str]:
+    return re.compile(
+        r"\b(?:do not|don't|dont|never|not to|didn't|did not|wasn't|haven't|won't|not|without) (?:\w+ ){0,3}(?:unsubscri|remove|opt|cancel|stop|take)|\bnie (?:\w+ ){0,2}(?:wypis|rezygn|usuw|usun|anulu)"
+        r"|\bnicht (?:\w+ ){0,2}(?:ab|aus|kund|losch)|(?:abmeld|abbestell|austrag)\w* (?:\w+ ){0,2}nicht|\bne (?:me |vous |nous )?(?:\w+ )?(?:desabonn|desinscri|retir|supprim)|\bpas (?:me |nous |se )?(?:desabonn|desinscri)"
+        r"|\bno (?:me |quiero |deseo )*(?:dar|baja|cancel|elimin)|\bnao (?:me |quero )*(?:descadastr|cancel|remov)|\bnon (?:\w+ ){0,2}(?:cancell|disiscri|rimuov)|\bniet (?:\w+ ){0,2}(?:afmeld|uitschrij|verwijder)"
+        r"|\binte (?:\w+ ){0,2}av|\bikke (?:\w+ ){0,2}(?:af|av|fra|meld|slet|fjern)|\bala (?:peruuta|poista)|\bne(?:odhlas|rus)|\bne iratkoz|\bnu (?:\w+ ){0,2}dezabon|\bне (?:\w+ ){0,2}(?:отпис|отпиш|удал|відпис|відпиш|видал)"
+        r"|停止しないで|解除しないで|不要退|不想退|하지 ?마|لا تلغ|אל תסיר"
+    )
 
 
 def talks_of_requests(text: str) -> str | None:
     """The words of ``text`` that speak about being taken off a list, whatever they want; None where there are none."""
     folded = fold(text[:2000])
-    found = _TALK.search(folded)
+    found = _talk_pattern().search(folded)
     return folded[max(0, found.start() - 60) : found.end() + 60].strip() if found else None
 
 
 def is_negated(texts: Iterable[str]) -> bool:
     """Whether one of ``texts`` asks *not* to be taken off."""
-    return any(_NEGATED.search(fold(text[:2000])) for text in texts)
+    return any(_negated_pattern().search(fold(text[:2000])) for text in texts)
