@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -26,6 +27,7 @@ from bounceparse.addresses import address_key
 from bounceparse.errors import ConfigError, MailboxError
 from bounceparse.mailboxes.account import ImapAccount, Secret
 from bounceparse.mailboxes.oauth2 import command_output
+from bounceparse.mailboxes.tokens import TokenRequest
 from bounceparse.outgoing import Outgoing
 from bounceparse.policy import Policy, Proof
 from bounceparse.requests import RequestSettings
@@ -54,6 +56,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+S = TypeVar("S", bound=Section)
+
+
 class DatabaseSection(Section):
     """``[database]``."""
 
@@ -71,9 +76,37 @@ class DatabaseSection(Section):
 
 
 class OAuth2Section(Section):
-    """``[mailbox.NAME.oauth2]``: the command that prints an access token."""
+    """``[mailbox.NAME.oauth2]``: a command that prints an access token, or the server that gives one."""
 
-    token_command: str | tuple[str, ...]
+    token_command: str | tuple[str, ...] | None = None
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = Field(default=None, repr=False)
+    client_secret_file: Path | None = None
+    refresh_token_file: Path | None = None
+    scope: str | None = None
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> OAuth2Section:
+        asked = (self.client_id, self.client_secret, self.client_secret_file, self.refresh_token_file, self.scope)
+        if (self.token_command is None) == (self.token_url is None):
+            raise ValueError("give token_command, or token_url with client_id")
+        if self.token_command is not None and any(value is not None for value in asked):
+            raise ValueError("token_command stands alone: remove the other keys")
+        if self.token_url is not None:
+            self._check_request(self.token_url)
+        return self
+
+    def _check_request(self, url: str) -> None:
+        found = urlsplit(url)
+        if found.scheme != "https" and not (found.scheme == "http" and is_loopback(found.hostname or "")):
+            raise ValueError("token_url: write https://...")
+        if not self.client_id:
+            raise ValueError("token_url needs client_id")
+        if self.client_secret is not None and self.client_secret_file is not None:
+            raise ValueError("give client_secret or client_secret_file, not both")
+        if not (self.refresh_token_file or self.client_secret or self.client_secret_file):
+            raise ValueError("give refresh_token_file, or client_secret_file for client credentials")
 
 
 class MailboxSection(Section):
@@ -364,8 +397,10 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
     """``settings`` with its relative paths made absolute: they are relative to the file that names them."""
     base = path.parent if path else Path.cwd()
     boxes = {
-        name: box.model_copy(
-            update={key: _beside(base, value) for key in ("ca_file", "password_file") if (value := getattr(box, key))}
+        name: _beside_all(base, box, "ca_file", "password_file").model_copy(
+            update={"oauth2": _beside_all(base, box.oauth2, "client_secret_file", "refresh_token_file")}
+            if box.oauth2
+            else {}
         )
         for name, box in settings.mailbox.items()
     }
@@ -379,6 +414,10 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
             "database": settings.database.model_copy(update={"url": url}),
         }
     )
+
+
+def _beside_all(base: Path, section: S, *keys: str) -> S:
+    return section.model_copy(update={key: _beside(base, value) for key in keys if (value := getattr(section, key))})
 
 
 def _beside(base: Path, path: Path) -> Path:
@@ -414,8 +453,24 @@ def _account(name: str, box: MailboxSection) -> ImapAccount:
         name=name,
         port=box.effective_port,
         password=_password(name, box),
-        token=partial(command_output, name, "token_command", box.oauth2.token_command) if box.oauth2 else None,
+        token=_token(name, box.oauth2) if box.oauth2 else None,
         **{key: getattr(box, key) for key in shared},
+    )
+
+
+def _token(name: str, oauth2: OAuth2Section) -> Secret:
+    if oauth2.token_command is not None:
+        return partial(command_output, name, "token_command", oauth2.token_command)
+    assert oauth2.token_url is not None and oauth2.client_id is not None  # the section's validator sees to it
+    path, secret = oauth2.client_secret_file, oauth2.client_secret
+    ask = partial(_read_secret, name, "client_secret_file", path) if path else (lambda: secret) if secret else None
+    return TokenRequest(
+        name=name,
+        token_url=oauth2.token_url,
+        client_id=oauth2.client_id,
+        client_secret=ask,
+        scope=oauth2.scope,
+        refresh_token_file=oauth2.refresh_token_file,
     )
 
 
@@ -423,19 +478,20 @@ def _password(name: str, box: MailboxSection) -> Secret | None:
     if box.password_command is not None:
         return partial(command_output, name, "password_command", box.password_command)
     if box.password_file is not None:
-        return partial(_read_password, name, box.password_file)
+        return partial(_read_secret, name, "password_file", box.password_file)
     password = box.password
     return None if password is None else lambda: password
 
 
-def _read_password(name: str, path: Path) -> str:
+def _read_secret(name: str, key: str, path: Path) -> str:
     try:
-        password = path.read_text("utf-8").partition("\n")[0].rstrip("\r")
+        secret = path.read_text("utf-8").partition("\n")[0].rstrip("\r")
     except (OSError, UnicodeDecodeError) as error:
-        raise MailboxError(f"mailbox {name}: password_file {path} cannot be read: {error}") from None
-    if not password:
-        raise MailboxError(f"mailbox {name}: password_file {path}: its first line is empty: write the password there")
-    return password
+        raise MailboxError(f"mailbox {name}: {key} {path} cannot be read: {error}") from None
+    if not secret:
+        what = "password" if key == "password_file" else "secret"
+        raise MailboxError(f"mailbox {name}: {key} {path}: its first line is empty: write the {what} there")
+    return secret
 
 
 def build_policy(settings: Settings) -> Policy:
@@ -485,8 +541,12 @@ def load_keyring(settings: Settings) -> Keyring:
 
 def exposed_secrets(settings: Settings) -> list[str]:
     """Files that hold a password and that others than their owner may read: one line each, with the remedy."""
-    holders = [box.password_file for box in settings.mailbox.values() if box.password_file]
-    if settings.source and any(box.password for box in settings.mailbox.values()):
+    boxes = settings.mailbox.values()
+    oauth2 = [box.oauth2 for box in boxes if box.oauth2]
+    files = [box.password_file for box in boxes]
+    files += [path for section in oauth2 for path in (section.client_secret_file, section.refresh_token_file)]
+    holders = [path for path in files if path]
+    if settings.source and (any(box.password for box in boxes) or any(section.client_secret for section in oauth2)):
         holders.append(settings.source)
     return [
         f"{path}: holds a password and others may read it: chmod 600 {path}"

@@ -66,7 +66,7 @@ ssl = yes
 ssl_cert = <{root}/server.pem
 ssl_key = <{root}/server.key
 disable_plaintext_auth = no
-auth_mechanisms = plain login xoauth2 oauthbearer
+auth_mechanisms = plain login {mechanisms}
 auth_failure_delay = 0
 mail_location = maildir:{root}/%u
 mail_max_userip_connections = 5
@@ -217,12 +217,13 @@ class Dovecot:
 
 @contextlib.contextmanager
 def running_dovecot(
-    *, capability: str = "", introspection: int = 9, quota: str = "", extra: str = ""
+    *, capability: str = "", introspection: int = 9, mechanisms: str = "xoauth2", quota: str = "", extra: str = ""
 ) -> Iterator[Dovecot]:
     """A Dovecot 2.3 in a temporary folder with a short name (it makes sockets there), as root or not.
 
-    ``capability`` replaces what it announces after login, ``introspection`` is the port of an OAuth2 server, ``quota``
-    the storage that a user may fill (``100K``), ``extra`` further lines of the configuration.
+    ``capability`` replaces what it announces after login, ``introspection`` is the port of an OAuth2 server, which
+    judges the tokens of ``mechanisms``, ``quota`` the storage that a user may fill (``100K``), ``extra`` further lines of
+    the configuration.
     """
     if not shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"):
         skip("Dovecot is not installed: apt-get install dovecot-imapd")
@@ -243,6 +244,7 @@ def running_dovecot(
         user="dovenull" if os.geteuid() == 0 else own.pw_name,
         group="dovenull" if os.geteuid() == 0 else grp.getgrgid(own.pw_gid).gr_name,
         capability=capability,
+        mechanisms=mechanisms,
         quota=QUOTA_CONFIG.format(quota=quota) if quota else "",
         uid=mail.pw_uid,
         gid=mail.pw_gid,

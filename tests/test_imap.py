@@ -389,3 +389,15 @@ def test_no_thread_and_no_connection_is_left(dovecot: Dovecot) -> None:
         refusal(dovecot, password=lambda: "wrong")
     assert threading.active_count() <= before + 1
     assert len(list(Path("/proc/self/fd").iterdir())) == fds
+
+
+def test_the_quota_is_read(dovecot: Dovecot) -> None:
+    """From a server that tells it (RFC 9208); from another one there is none."""
+    with open_mailbox(dovecot.account()) as mailbox:
+        assert mailbox.quotas() == []
+    with running_dovecot(quota="100K") as limited:
+        limited.load([dsn(1, padding=90_000)])
+        with open_mailbox(limited.account()) as mailbox:
+            (quota,) = mailbox.quotas()
+    assert (quota.resource, quota.limit) == ("STORAGE", 100)
+    assert 0.8 < quota.share < 1

@@ -22,7 +22,7 @@ class ImapAccount:
 
     Attributes (seconds and bytes):
         name: the account's name in the configuration, in the database and in messages to people.
-        password, token: exactly one of them; asked at each login. A token logs in by XOAUTH2.
+        password, token: exactly one of them; asked at each login. A token logs in by XOAUTH2 or OAUTHBEARER.
         tls: ``implicit``, ``starttls`` or ``none``; ``none`` reaches loopback only, unless ``insecure``.
         ca_file: certificates to trust instead of the system's.
         after: ``seen``, ``keyword:NAME``, ``move:FOLDER``, ``delete`` or ``nothing``.

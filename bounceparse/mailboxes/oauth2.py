@@ -1,4 +1,4 @@
-"""XOAUTH2: access tokens from a command, and the answer that logs in with one.
+"""Passwords and access tokens from a command, and the answers that log in with a token: XOAUTH2, OAUTHBEARER (RFC 7628).
 
 A token is asked for at every login: a session outlives its token, a new login does not.
 """
@@ -6,7 +6,7 @@ A token is asked for at every login: a session outlives its token, a new login d
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bounceparse.errors import MailboxError
 
@@ -38,19 +38,28 @@ def command_output(name: str, key: str, command: str | Sequence[str], *, timeout
     return secret
 
 
-class Xoauth2:
-    """The client's side of XOAUTH2, to be called with each challenge of the server.
+class BearerLogin:
+    """The client's side of a login by token, to be called with each challenge of the server.
 
-    ``refusal`` is what the server said against the token (JSON), empty while it said nothing.
+    ``mechanism`` is the first of those that we know among the server's ``capabilities``; ``refusal`` is what the server
+    said against the token (JSON), empty while it said nothing.
     """
 
-    def __init__(self, username: str, token: str) -> None:
-        self._answer = f"user={username}\1auth=Bearer {token}\1\1"
+    def __init__(self, username: str, token: str, capabilities: Collection[bytes], host: str, port: int) -> None:
         self.refusal = ""
+        if b"AUTH=OAUTHBEARER" in capabilities and b"AUTH=XOAUTH2" not in capabilities:
+            self.mechanism = "OAUTHBEARER"
+            name = username.replace("=", "=3D").replace(",", "=2C")
+            self._answer = f"n,a={name},\1host={host}\1port={port}\1auth=Bearer {token}\1\1"
+            self._goodbye = "\1"
+        else:
+            self.mechanism = "XOAUTH2"
+            self._answer = f"user={username}\1auth=Bearer {token}\1\1"
+            self._goodbye = ""
 
     def __call__(self, challenge: bytes) -> str:
-        """The credentials to the first, empty challenge; an empty line to a refusal, which then ends in a NO."""
+        """The credentials to the first, empty challenge; to a refusal what makes the server end in a NO."""
         if challenge:
             self.refusal = challenge.decode("utf-8", "replace")
-            return ""
+            return self._goodbye
         return self._answer

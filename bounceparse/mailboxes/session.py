@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bounceparse.errors import MailboxError
 from bounceparse.mailboxes.account import ImapAccount
 from bounceparse.mailboxes.faults import mailbox_error, readable
-from bounceparse.mailboxes.oauth2 import Xoauth2
+from bounceparse.mailboxes.oauth2 import BearerLogin
 
 if TYPE_CHECKING:
     from imapclient import IMAPClient
@@ -143,13 +143,11 @@ class ImapSession:
     def _log_in(self, client: IMAPClient, secret: str) -> None:
         account = self.settings
         if account.token:
-            mechanism = Xoauth2(account.username, secret)
+            login = BearerLogin(account.username, secret, client.capabilities(), account.host, account.port)
             try:
-                client.sasl_login("XOAUTH2", mechanism)
+                client.sasl_login(login.mechanism, login)
             except IMAP4.error as error:
-                raise mailbox_error(
-                    account.where, "logging in", error, said=mechanism.refusal, permanent=True
-                ) from error
+                raise mailbox_error(account.where, "logging in", error, said=login.refusal, permanent=True) from error
         elif (account.username + secret).isascii():
             client.login(account.username, secret)
         else:
