@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from bounceparse import parse
 from bounceparse.cli import main
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.errors import ConfigError
 from bounceparse.outgoing import Outgoing
 from bounceparse.requests import RequestSettings, is_authenticated, is_signed
@@ -36,11 +36,9 @@ SETTINGS = RequestSettings(
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Store]:
+def database(database_url: str) -> Iterator[Store]:
     """A store that knows one marketing message to Jan and one transactional message to Ola."""
-    url = f"sqlite:///{tmp_path}/b.db"
-    upgrade(url)
-    with Store(url, request_settings=SETTINGS, clock=lambda: NOW) as store:
+    with Store(database_url, request_settings=SETTINGS, clock=lambda: NOW) as store:
         store.record_sent("1@shop.example", JAN, stream="news", sender="shop", from_address="news@shop.example")
         store.record_sent("2@shop.example", OLA, stream="orders", sender="shop", category="transactional")
         yield store
@@ -246,7 +244,9 @@ def test_rfc6376_dkim_is_verified_on_request(database: Store, monkeypatch: pytes
         assert not is_signed(parse(other), other, dns)
     settings = RequestSettings(mailboxes=frozenset(["optout"]), check_dkim=frozenset(["optout"]))
     monkeypatch.setattr("bounceparse.db.requests.is_signed", lambda report, raw: is_signed(report, raw, dns))
-    with Store(database._database.url.render_as_string(), request_settings=settings, clock=lambda: NOW) as store:
+    with Store(
+        database._database.url.render_as_string(hide_password=False), request_settings=settings, clock=lambda: NOW
+    ) as store:
         store.ingest(foreign, account="optout")
         assert mailed(store) and why(store) == ["unproven"]
         store.ingest(signed, account="optout")
@@ -347,7 +347,7 @@ def test_accepting_for_another_address_and_scope(database: Store) -> None:
 
 def _config(store: Store, tmp_path: Path) -> list[str]:
     path = tmp_path / "bounceparse.toml"
-    path.write_text(f'[database]\nurl = "{store._database.url.render_as_string()}"\n')
+    path.write_text(f'[database]\nurl = "{store._database.url.render_as_string(hide_password=False)}"\n')
     return ["--config", str(path)]
 
 
@@ -373,7 +373,8 @@ def test_doctor_and_stats_warn_of_requests_that_wait_too_long(
 ) -> None:
     """Mailbox providers allow 48 hours."""
     with Store(
-        database._database.url.render_as_string(), clock=lambda: datetime.now(UTC) - timedelta(hours=hours)
+        database._database.url.render_as_string(hide_password=False),
+        clock=lambda: datetime.now(UTC) - timedelta(hours=hours),
     ) as earlier:
         earlier.ingest(ask(head=""))
     config = _config(database, tmp_path)
