@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from bounces import dsn
 from click.testing import CliRunner, Result
+from outcome_factory import make_outcome
 
 from bounceparse.cli import main
 from bounceparse.db import Store, upgrade
@@ -24,6 +25,7 @@ from bounceparse.outcomes import REASONS, Status
 from bounceparse.reading import Place, ReadMessage, read_message
 from bounceparse.rules import RuleSet, load_rules
 
+CORPUS = Path(__file__).parent.parent / "corpus"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OWN = """
 [[rule]]
@@ -207,8 +209,10 @@ def test_the_beginning_of_a_report_is_enough(store: Store, rules: RuleSet, datab
     assert (found.before, found.after) == TO_POLICY
     (outcome,) = store.outcomes()
     assert (outcome.outcome.message_id, outcome.outcome.subject) == ("1@shop.example", "Hello")
-    execute(database_url, sa.update(messages).values(raw=zlib.compress(raw[:200])))
-    assert differences(store, rules) == []
+    without_words = raw[: raw.index(b"Diagnostic-Code")]
+    for cut in (without_words, raw[:200]):
+        execute(database_url, sa.update(messages).values(raw=zlib.compress(cut)))
+        assert differences(store) == []
 
 
 def test_many_pages_are_read(store: Store, rules: RuleSet) -> None:
@@ -283,6 +287,39 @@ def test_a_complaint_that_was_none_is_taken_back_from_the_ledger(store: Store, d
     assert len(differences(store)) == 1
     row = rows(database_url, sent)[0]
     assert (row.complained_at, row.status) == (None, "hardbounce")
+
+
+UNSUBSCRIBE = b"""\
+From: jan@example.com
+To: news@shop.example
+Subject: unsubscribe
+Date: Sun, 1 Mar 2026 10:00:00 +0000
+Message-ID: <9@example.com>
+
+"""
+
+
+def test_a_request_that_was_overlooked_waits_for_a_person(store: Store) -> None:
+    """It was recorded as an auto-reply; without proof it is to be reviewed as a new one would be."""
+    reply = replace(make_outcome("auto-reply", "jan@example.com"), final_recipient=None)
+    misread(store, UNSUBSCRIBE, lambda message: replace(message, outcomes=(reply,)))
+    (found,) = differences(store, dry_run=True)
+    assert found.after == Verdict("unsubscribe", "unsubscribe-request")
+    assert list(store.requests()) == []
+    differences(store)
+    (waiting,) = store.requests()
+    assert (waiting.address, waiting.state) == ("jan@example.com", "pending")
+    assert differences(store) == []
+
+
+def test_what_proved_a_request_when_it_came_stands(store: Store, database_url: str) -> None:
+    """Nothing changes by the same rules, whatever tokens, ledger and headers would prove today."""
+    store.record_sent("1@shop.example", "jan@example.com", stream="offers")
+    store.ingest(UNSUBSCRIBE)
+    for path in sorted((CORPUS / "feedback").glob("*.eml")):
+        store.ingest(path.read_bytes(), source=path.name)
+    execute(database_url, sa.delete(sent))
+    assert differences(store) == []
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Reports that were kept -> what today's rules say of them, compared with what is recorded, and written.
 
 An outcome keeps its row, its key and its match; its former values go to ``bounceparse_history``. Of a report whose
-beginning alone was kept, the outcomes that are still found are judged anew, and what stood further down stays as it was
-recorded. Where today's reader finds other recipients in a whole report than it did,
+beginning alone was kept, the outcomes are judged anew whose deciding words are still there, and what stood further down
+stays as it was recorded. Where today's reader finds other recipients in a whole report than it did,
 
 * an outcome that names another recipient takes today's key, so that a copy of the report that comes later is known,
 * an outcome that is new is recorded, and
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,24 +23,32 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.db import recording
 from bounceparse.db.ledger import Ledger
+from bounceparse.db.requests import Proven, mark_rows, note_waiting, prove
 from bounceparse.db.rows import NewOutcome, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.tables import history, messages, outcomes
 from bounceparse.db.types import storable
+from bounceparse.diagnosis import UNDEFINED
 from bounceparse.match import UNMATCHED, Match, match, matched_status
-from bounceparse.outcomes import REASONS, Trust
+from bounceparse.outcomes import REASONS, Status, Trust
 from bounceparse.policy import Policy
 from bounceparse.reading import Place, ReadMessage, read_message
+from bounceparse.requests import NO_SETTINGS, RequestSettings
 from bounceparse.rules import RuleSet
 
 PAGE = 50
 """Messages a page: their bytes are in memory at once."""
 _WITHDRAWN = "other-report"
+_ASKING = (Status.UNSUBSCRIBE, Status.COMPLAINT)
 _KEPT = frozenset(("id", "seq", "mailbox", "recorded_at", "is_copy"))  # what reading again never changes
 _MATCH_DECIDES = tuple(
     "recipient list_id trust matched_by match_evidence shared sent_id stream customer address_key domain_key"  # noqa: SIM905
     " from_domain".split()
 )
 _REWRITTEN = tuple(column.name for column in outcomes.c if column.name not in _KEPT or column.name == "is_copy")
+_JUDGED = ("action", "diagnostic", "enhanced_status", "smtp_code", "evidence_dialect")
+_VERDICT = frozenset(
+    "status classified_status reason fault provider of_domain evidence_rule evidence_part evidence_matched".split()  # noqa: SIM905
+)
 _CLUES = ("message_key", "envelope_id", "reported_recipient", "original_recipient", "final_recipient")
 
 
@@ -130,6 +138,7 @@ def reclassify_page(
     now: datetime,
     version: str,
     *,
+    settings: RequestSettings = NO_SETTINGS,
     seen: set[bytes],
     dry_run: bool,
 ) -> tuple[Difference, ...]:
@@ -140,22 +149,26 @@ def reclassify_page(
     recorded = _recorded(connection, read)
     differences: list[Difference] = []
     changes: list[dict[str, Any]] = []
+    requests: list[tuple[NewOutcome, Proven]] = []
     fresh: list[ReadMessage] = []
     for message, _, whole in read:
         if message.key in seen:
             continue
         seen.add(message.key)
-        pairs, new, gone = _pair(new_outcomes(message), dict(recorded.get(message.key, {})), whole=whole)
-        changed = [*_changed(connection, pairs, whole=whole), *(_withdrawn(row) for row in gone)]
+        pairs, added, gone = _pair(new_outcomes(message), dict(recorded.get(message.key, {})), whole=whole)
+        changed = [_withdrawn(row) for row in gone]
+        for new, row in pairs:
+            change, proven = _today(connection, new, row, settings, now, whole=whole)
+            changed.append(change)
+            requests += [(new, proven)] if proven else []
         changes += [row for row in changed if row is not None]
         differences += [_difference(row, message) for row in changed if row is not None]
-        differences += [_addition(one) for one in new]
-        if new:
-            fresh.append(message)
+        differences += [_addition(new) for new in added]
+        fresh += [message] if added else []
     if not dry_run:
         _write(connection, changes, policy, now, version)
-        if fresh:
-            recording.record_messages(connection, fresh, policy, now, raw_limit=0)
+        note_waiting(connection, (), [new for new, _ in requests], [proven for _, proven in requests], now)
+        recording.record_messages(connection, fresh, policy, now, raw_limit=0, settings=settings)
     return tuple(differences)
 
 
@@ -186,40 +199,48 @@ def _pair(
     return pairs, left[len(rows) :], rows[len(left) :]
 
 
-def _changed(
-    connection: Connection, pairs: Sequence[tuple[NewOutcome, sa.Row[Any]]], *, whole: bool
-) -> Iterator[dict[str, Any] | None]:
-    """For each pair the row as it should be, with the row as it is under ``before``; None where they are the same."""
-    rows = [outcome_row(new, UNMATCHED, row.seq, row.recorded_at) for new, row in pairs]
+def _today(
+    connection: Connection, new: NewOutcome, row: sa.Row[Any], settings: RequestSettings, now: datetime, *, whole: bool
+) -> tuple[dict[str, Any] | None, Proven | None]:
+    """The row as it should be, with the row as it is under ``before``, None where they are the same.
+
+    Also what a request proves that was not taken for one before: it acts, or waits for a person, as a new one would.
+    """
+    if new.outcome.status in _ASKING and row.classified_status != new.outcome.status:
+        (proven,) = prove(connection, [new], match([new.clues()], Ledger(connection)), settings, now)
+        found = outcome_row(new, proven.match, row.seq, row.recorded_at)
+        mark_rows([found], [proven])
+        return _as_change(found, row), proven
+    found = outcome_row(new, UNMATCHED, row.seq, row.recorded_at)
     if not whole:
-        rows = [_completed(found, row) for found, (_, row) in zip(rows, pairs, strict=True)]
-    moved = [
-        place
-        for place, (found, (_, row)) in enumerate(zip(rows, pairs, strict=True))
-        if any(_plain(found[name]) != row._mapping[name] for name in _CLUES)
-    ]
-    matches = dict(zip(moved, match([pairs[place][0].clues() for place in moved], Ledger(connection)), strict=True))
-    for place, (found, (new, row)) in enumerate(zip(rows, pairs, strict=True)):
-        found.update(_matched(found, new, row, matches.get(place)))
-        yield _as_change(found, row)
+        if not _judges_anew(found, row):
+            return None, None
+        found = {**found, **{name: row._mapping[name] for name in found if name not in _VERDICT}}
+    found.update(_matched(connection, found, new, row))
+    return _as_change(found, row), None
 
 
-def _completed(found: dict[str, Any], row: sa.Row[Any]) -> dict[str, Any]:
-    """What was read of a report's beginning, with what stood further down."""
-    before = row._mapping
-    return {name: before[name] if value is None or name == "event_at" else value for name, value in found.items()}
+def _judges_anew(found: dict[str, Any], row: sa.Row[Any]) -> bool:
+    """Whether the beginning of a report still holds the words that were judged, and another rule judges them now."""
+    same_words = all(_plain(found[name]) == row._mapping[name] for name in _JUDGED)
+    return same_words and found["reason"] != UNDEFINED and found["evidence_rule"] != row.evidence_rule
 
 
-def _matched(found: dict[str, Any], new: NewOutcome, row: sa.Row[Any], again: Match | None) -> dict[str, Any]:
+def _matched(connection: Connection, found: dict[str, Any], new: NewOutcome, row: sa.Row[Any]) -> dict[str, Any]:
     """The columns of the match: the recorded one stands, unless the clues have changed and lead to a message now."""
-    if again is not None and again.sent is not None:
-        return matched_columns(
-            again, new.outcome.status, new.outcome.recipient, new.outcome.list_id, found["from_domain"]
-        )
+    before = row._mapping
+    if new.outcome.status in _ASKING:  # what proved it when it came may be gone by now
+        return {name: before[name] for name in (*_MATCH_DECIDES, "status", "message_key", "authenticated")}
+    if any(_plain(found[name]) != before[name] for name in _CLUES):
+        (again,) = match([new.clues()], Ledger(connection))
+        if again.sent is not None:
+            return matched_columns(
+                again, new.outcome.status, new.outcome.recipient, new.outcome.list_id, found["from_domain"]
+            )
     status = matched_status(new.outcome.status, Match(trust=Trust(row.trust))).value
     if row.sent_id is None:
         return {"status": status, "trust": row.trust}
-    kept = {name: row._mapping[name] for name in _MATCH_DECIDES}
+    kept = {name: before[name] for name in _MATCH_DECIDES}
     return {**kept, "list_id": found["list_id"] or row.list_id, "status": status}
 
 

@@ -291,7 +291,14 @@ class Store(RequestStore):
             read = read_page(rows, rules)
             with self._database.read() if dry_run else self._database.write() as connection:
                 differences = reclassify_page(
-                    connection, read, self._policy, self._clock(), version, seen=seen, dry_run=dry_run
+                    connection,
+                    read,
+                    self._policy,
+                    self._clock(),
+                    version,
+                    settings=self._request_settings,
+                    seen=seen,
+                    dry_run=dry_run,
                 )
             yield ReclassifiedPage(last, len(read), len(rows) - len(read), differences)
 
