@@ -77,7 +77,7 @@ def _findings(session: Session) -> Iterator[Finding]:
         yield ConfigError(line)
     yield from _rules(session)
     yield from _keys(session)
-    yield _database(session)
+    yield from _database(session)
     yield from _requests(session)
     yield from _mailboxes(session)
 
@@ -119,13 +119,17 @@ def _requests(session: Session) -> Iterator[Finding]:
             )
 
 
-def _database(session: Session) -> Finding:
+def _database(session: Session) -> Iterator[Finding]:
     try:
         with session.store() as store:
             store.settle()  # it writes: a database that is read-only, full or locked shows here
+            alert = store.backscatter().alert
     except BounceparseError as error:
-        return error
-    return f"database {session.database_name}"
+        yield error
+        return
+    yield f"database {session.database_name}"
+    if alert:
+        yield BounceparseError(alert)
 
 
 def _mailboxes(session: Session) -> Iterator[Finding]:
