@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from bounceparse.cli import main
 from bounceparse.config import load_settings
 from bounceparse.db import Store, upgrade
+from bounceparse.evaluate import read_labels
 from bounceparse.reading import Place, Unread, read_batches
 from bounceparse.rules import load_rules
 
@@ -122,3 +124,23 @@ def test_a_rule_file_that_is_not_there_is_told(folder: Path) -> None:
     (folder / "own.toml").unlink()
     assert "own.toml: cannot be read" in run("parse", "../1.eml").stderr
     assert "own.toml: cannot be read" in run("doctor").stdout
+
+
+VERDICTS = Path(__file__).parent.parent / "docs/verdicts.md"
+
+
+def test_the_documented_rule_file_is_one(tmp_path: Path) -> None:
+    """It loads, and its example reaches its rule through the whole set."""
+    block = re.search(r"```toml\n(\[\[rule\]\].*?)```", VERDICTS.read_text("utf-8"), re.DOTALL)
+    assert block
+    (tmp_path / "documented.toml").write_text(block[1], "utf-8")
+    rules = load_rules([tmp_path / "documented.toml"])
+    assert [problem for problem in rules.check() if "documented.toml" in problem] == []
+
+
+def test_the_documented_label_is_one(tmp_path: Path) -> None:
+    block = re.search(r"```json\n(.*?)```", VERDICTS.read_text("utf-8"), re.DOTALL)
+    assert block
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/labels.jsonl").write_text(block[1], "utf-8")
+    assert read_labels(tmp_path)[0].message_ids == ("1@shop.example",)
