@@ -343,6 +343,8 @@ def test_copied_words_that_name_nobody_are_marked_as_shared() -> None:
     assert [entry.shared for entry in report_of(*blocks, message=NULLMAILER).recipients] == [True, True]
     assert [entry.shared for entry in report_of(*blocks).recipients] == [False, False]
     assert not one(blocks[0], message=NULLMAILER).shared
+    empty = f'Content-Type: multipart/report; boundary="b"\n\n--b\nContent-Type: message/delivery-status\n\n{NULLMAILER}\n--b--\n'
+    assert read_delivery_reports(Mail(empty.encode())) == ()
 
 
 def test_lines_of_a_reply_that_are_not_indented_belong_to_it() -> None:

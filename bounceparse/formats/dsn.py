@@ -159,13 +159,15 @@ def _told_apart(recipients: tuple[RecipientReport, ...]) -> tuple[RecipientRepor
 
     Where the words name a recipient, the others keep no words of that server; where they name none, nobody can tell.
     """
-    if len({entry.diagnostic for entry in recipients}) > 1:
+    if len(recipients) < 2 or len({entry.diagnostic for entry in recipients}) > 1:
         return recipients
     words = (recipients[0].diagnostic or "").lower()
-    named = [entry for entry in recipients if entry.recipient and entry.recipient.lower() in words]
+    named = {entry.recipient for entry in recipients if entry.recipient and entry.recipient.lower() in words}
     if not named:
         return tuple(replace(entry, shared=True) for entry in recipients)
-    return tuple(entry if entry in named else replace(entry, diagnostic=None, status=None) for entry in recipients)
+    return tuple(
+        entry if entry.recipient in named else replace(entry, diagnostic=None, status=None) for entry in recipients
+    )
 
 
 def _weight(entry: RecipientReport) -> tuple[bool, bool]:
