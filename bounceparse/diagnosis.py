@@ -12,7 +12,7 @@ from typing import NamedTuple
 from bounceparse.codes import Action, Phase
 from bounceparse.mime import collapse
 from bounceparse.outcomes import REASONS, Status
-from bounceparse.replies import Reply, read_reply
+from bounceparse.replies import Reply, mask, read_reply
 from bounceparse.reports import DeliveryReport, RecipientReport
 from bounceparse.rules import Hit, Rule, RuleSet, find_unmet
 from bounceparse.transcript import find_phase, find_reply_lines, paragraph_of
@@ -59,7 +59,7 @@ def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet)
     """Judge what ``report`` says of ``recipient``."""
     alone = len(report.recipients) <= 1
     words, part = _words_of(recipient, report)
-    reply = read_reply(words) if words else _NO_REPLY
+    reply = _read(words, recipient)
     host = _host_of(recipient)
     phase = recipient.phase or find_phase(recipient, report.text, alone)
     finding: _Finding | None
@@ -104,6 +104,18 @@ def _words_of(recipient: RecipientReport, report: DeliveryReport) -> tuple[str, 
         if lines:
             return lines, "text"
     return words, recipient.part
+
+
+def _read(words: str, recipient: RecipientReport) -> Reply:
+    """The reply in ``words``, the recipient's domain masked as addresses are."""
+    if not words:
+        return _NO_REPLY
+    reply = read_reply(words)
+    domain = (recipient.recipient or "").rpartition("@")[2].lower()
+    if len(domain) > 3 and domain.isascii() and domain in reply.around:
+        masked = mask(domain)
+        reply.words, reply.around = reply.words.replace(domain, masked), reply.around.replace(domain, masked)
+    return reply
 
 
 def _host_of(recipient: RecipientReport) -> str | None:
@@ -238,7 +250,7 @@ def trace(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet) ->
     """
     alone = len(report.recipients) == 1
     words, part = _words_of(recipient, report)
-    reply = read_reply(words) if words else _NO_REPLY
+    reply = _read(words, recipient)
     host = _host_of(recipient)
     phase = recipient.phase or find_phase(recipient, report.text, alone)
     by_status = _trace_status(recipient, rules, reply)

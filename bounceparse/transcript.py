@@ -106,8 +106,7 @@ def find_reply_lines(first: str, text: str) -> str | None:
 def find_phase(recipient: RecipientReport, text: str, alone: bool) -> Phase | None:
     """The phase of the dialogue that the words about ``recipient`` name."""
     near = recipient.text or _near(recipient, text, alone)
-    reply = _IN_REPLY.search(near)
-    if reply:
+    if "(in" in near and (reply := _IN_REPLY.search(near)):
         return _command(collapse(reply[1]).lower())
     if "\n>>> " in near:
         return _transcript_phase(near)

@@ -282,6 +282,12 @@ def test_words_within_an_address_say_nothing(diagnostic: str) -> None:
     assert (outcome.reason, outcome.diagnostic) == ("undefined", diagnostic)
 
 
+def test_words_within_the_recipients_domain_say_nothing() -> None:
+    """Neither does the bare name of the domain."""
+    outcome = verdict("550 5.0.0 nothing for mailbox-is-full.example", recipient="jan@mailbox-is-full.example")
+    assert outcome.reason == "undefined"
+
+
 def test_evidence_keeps_the_spelling_of_addresses() -> None:
     """The mask is for the rules only."""
     outcome = verdict("550 5.0.0 Mailbox for Jan@Example.NET is full")

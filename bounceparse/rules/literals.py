@@ -24,7 +24,7 @@ _QUANTIFIER = re.compile(r"[*+?]\??|\{(\d+)(?:,\d*)?\}\??")
 _ASSERTION = re.compile(r"\\[bBAz]|[\^$]|\(\?[a-z-]+\)")
 _PROPERTY = re.compile(r"\\[pP](?:\{\w+\}|\w)")
 _GROUP = re.compile(r"\((?:\?(?:P?<\w+>|[a-z-]*:))?")
-_FOREIGN = re.compile(r"\\[^\WdDsSwWbBAzpP]|\[:")  # \x41, \Q..\E, [[:alpha:]]
+_FOREIGN = re.compile(r"(?<!\\)(?:\\\\)*\\[^\WdDsSwWbBAzpP]|\[:\w+:\]")  # \x41, \Q..\E, [[:alpha:]]
 
 
 class _Part(NamedTuple):
