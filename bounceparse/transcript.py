@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from bounceparse.codes import Phase
 from bounceparse.mime import collapse
@@ -133,6 +134,7 @@ def _near(recipient: RecipientReport, text: str, alone: bool) -> str:
     return text[at : at + _PARAGRAPH if end < 0 else min(end, at + _PARAGRAPH)]
 
 
+@lru_cache(maxsize=256)
 def _command(words: str) -> Phase | None:
     words = words.lstrip("<( ")
     if words.startswith("pipelined "):

@@ -71,6 +71,7 @@ class RuleSet:
                 self._by_exit.update((number, rule) for number in rule.exit)
         self._patterns: list[tuple[str, Any]] = [(text, rule) for rule in self.rules for text in rule.text]
         self._texts = len(self._patterns)
+        self._all_texts = (1 << self._texts) - 1
         self._patterns += signatures
 
     def __getstate__(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class RuleSet:
         data = words.encode("utf-8", "replace")
         provider = self.provider_of(host) or self._signed(candidates >> self._texts, data)
         hit = None
-        candidates &= (1 << self._texts) - 1
+        candidates &= self._all_texts
         while candidates:
             lowest = candidates & -candidates
             candidates ^= lowest
