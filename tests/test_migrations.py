@@ -158,3 +158,49 @@ def test_opening_a_store_does_not_import_alembic(database_url: str) -> None:
         [sys.executable, "-c", code, database_url], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "False"
+
+
+def test_rows_of_the_first_schema_survive_the_upgrade(empty_url: str) -> None:
+    """Standing gets its cursor, the ledger's ids may be NULL, no row is lost, and the downgrade takes it back."""
+    upgrade(empty_url, "0001")
+    stands = "(subject, scope, cause, status, reason, since, count, last_at, origin)"
+    values = "('{}@example.pl', 'all', 'manual', 'manual', 'manual', '2026-01-01 00:00:00.000000+00:00', 1, '2026-01-01 00:00:00.000000+00:00', 'manual')"
+    _run(
+        empty_url,
+        "UPDATE bounceparse_state SET value = 5 WHERE name = 'seq'",
+        *(f"INSERT INTO bounceparse_standing {stands} VALUES {values.format(name)}" for name in "abc"),
+        "INSERT INTO bounceparse_sent (message_id, message_key, recipient, recipient_key, domain_key, status)"
+        " VALUES ('1@s.example', '1@s.example', 'a@example.pl', 'a@example.pl', 'example.pl', 'injected')",
+    )
+    upgrade(empty_url)
+    with Store(empty_url) as store:
+        assert [one.subject for one in store.suppressions()] == ["a@example.pl", "b@example.pl", "c@example.pl"]
+        store.suppress("d@example.pl")
+    database = Database(empty_url)
+    with database.read() as connection:
+        seqs = connection.execute(sa.text("SELECT seq FROM bounceparse_v1_standing ORDER BY id")).scalars().all()
+        assert seqs == [6, 7, 8, 9]
+        assert connection.execute(sa.text("SELECT recipient FROM bounceparse_v1_sent")).scalars().all() == [
+            "a@example.pl"
+        ]
+    database.close()
+    downgrade(empty_url, "0001")
+    _run(empty_url, f"INSERT INTO bounceparse_standing {stands} VALUES {values.format('e')}")
+
+
+def test_rebuilt_tables_keep_their_indexes_whole(tmp_path: Path) -> None:
+    """Autogenerate does not look at the condition of a partial index: SQLite's own words do."""
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("migrated", "made")]
+    upgrade(urls[0])
+    database = Database(urls[1], create=True)
+    METADATA.create_all(database.engine)
+    database.close()
+    found = []
+    for url in urls:
+        database = Database(url)
+        with database.read() as connection:
+            query = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+            found.append({" ".join(sql.split()) for sql in connection.execute(sa.text(query)).scalars()})
+        database.close()
+    assert found[0] == found[1]
+    assert any("WHERE" in sql for sql in found[0])

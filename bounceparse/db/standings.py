@@ -78,11 +78,13 @@ def active(now: datetime) -> sa.ColumnElement[bool]:
 def suppressions_of(connection: Connection, subjects: Sequence[str], now: datetime) -> dict[str, list[Suppression]]:
     """What stands now, by subject."""
     found: dict[str, list[Suppression]] = {}
-    for part in chunks(subjects):
-        query = sa.select(*_COLUMNS).where(standing.c.subject.in_(part), active(now)).order_by(standing.c.id)
-        for row in connection.execute(query):
-            found.setdefault(row.subject, []).append(Suppression(*row))
+    query = _OF_SUBJECTS.where(active(now)).order_by(standing.c.id)
+    for row in connection.execute(query, {"listed": subjects}):
+        found.setdefault(row.subject, []).append(Suppression(*row))
     return found
+
+
+_OF_SUBJECTS = sa.select(*_COLUMNS).where(listed(standing.c.subject))
 
 
 def standing_of(connection: Connection, address: str, list_id: str | None, now: datetime) -> Standing:
@@ -138,12 +140,8 @@ def mailable(
 
 
 def _blocked(connection: Connection, subjects: Sequence[str], scopes: Collection[str], now: datetime) -> set[str]:
-    query = sa.select(standing.c.subject).where(active(now), standing.c.scope.in_(scopes))
-    return {
-        subject
-        for part in chunks(subjects)
-        for subject in connection.execute(query.where(standing.c.subject.in_(part))).scalars()
-    }
+    query = sa.select(standing.c.subject).where(listed(standing.c.subject), active(now), standing.c.scope.in_(scopes))
+    return set(connection.execute(query, {"listed": subjects}).scalars())
 
 
 def proven_mailboxes(connection: Connection) -> frozenset[str]:
