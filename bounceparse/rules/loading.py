@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -65,6 +64,8 @@ class RuleFile:
 
 def read_file(path: Path, rank: int = RANK) -> RuleFile:
     """Read one file; raises :class:`RuleError` for anything in it that cannot be used."""
+    import tomllib
+
     try:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
