@@ -14,7 +14,7 @@ from test_store_ledger import _sent
 
 from bounceparse.cli import main
 from bounceparse.db import SentMessage, Store
-from bounceparse.db import store as store_module
+from bounceparse.db import ledger_store
 from bounceparse.maillog import LogCounts, read_postfix
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ def test_a_large_import_is_read_in_batches_and_repeated_without_harm(
     configured: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows over many transactions, quoted line ends among them, arrive once each."""
-    monkeypatch.setattr(store_module, "IMPORT_BATCH", 300)
+    monkeypatch.setattr(ledger_store, "IMPORT_BATCH", 300)
     write_csv(tmp_path / "sent.csv", 2500)
     assert run("sent", "import", "sent.csv").stdout == "2500 new, 0 known already, 0 refused\n"
     assert run("sent", "import", "sent.csv").stdout == "0 new, 2500 known already, 0 refused\n"
@@ -126,7 +126,7 @@ def test_an_interrupted_import_goes_on_where_it_stopped(
             "".join(f'{{"message_id": "{n}@s.example", "recipient": "u{n}@e.pl"}}\n' for n in range(999)) + "{}\n"
         )
         bad = 1000
-    monkeypatch.setattr(store_module, "IMPORT_BATCH", 100)
+    monkeypatch.setattr(ledger_store, "IMPORT_BATCH", 100)
     with monkeypatch.context() as patch:
         interrupt(configured, patch, after=6)
         result = CliRunner().invoke(main, ["sent", "import", "sent"], prog_name="bounceparse")
@@ -145,7 +145,7 @@ def test_a_position_is_used_only_for_the_very_file(
 ) -> None:
     """A file that was changed since, or that shall be read anew, is read from its start."""
     write_csv(tmp_path / "sent.csv", 500)
-    monkeypatch.setattr(store_module, "IMPORT_BATCH", 100)
+    monkeypatch.setattr(ledger_store, "IMPORT_BATCH", 100)
     with monkeypatch.context() as patch:
         interrupt(configured, patch, after=2)
         CliRunner().invoke(main, ["sent", "import", "sent.csv"], prog_name="bounceparse")
