@@ -26,7 +26,7 @@ CLAIMS = Path(__file__).parent / "claims.txt"
 RULES = {rule.id for rule in packaged_rules().rules}
 # What a format tells by itself, without wording: a field of a standard report, an Action, the marker of a request.
 OF_FORMATS = re.compile(
-    rf"(?:arf|xarf|amazon-sns)/(?P<feedback>[a-z-]+)(?::[a-z-]+)?|notice/(?P<notice>[a-z-]+)|action/(?:{'|'.join(Action)}|none)"
+    rf"(?:arf|xarf|amazon-sns)/(?P<feedback>[a-z-]+)(?::[A-Za-z-]+)?|notice/(?P<notice>[a-z-]+)|action/(?:{'|'.join(Action)}|none)"
     r"|unsubscribe/[a-z-]+|mdn/disposition|auto-reply(?:/left-organisation)?|challenge"
 )
 GUESSES = {"generic", "flufl"}

@@ -24,20 +24,6 @@ LAYOUTS = (
         paragraph=True,
     ),
     Layout(
-        name="postfix",
-        hints=(
-            "this is the postfix",
-            "this is the mail system at",
-            "i'm sorry to have to inform you that",
-            "the mail system\n",
-            "could not be delivered to one or more destinations",
-            "could not be delivered to one or more recipients. it's attached",
-            "(in reply to ",
-        ),
-        recipient=_EXPANDED,
-        paragraph=True,
-    ),
-    Layout(
         name="qmail",
         hints=(
             "this is the qmail-send program",
@@ -54,6 +40,20 @@ LAYOUTS = (
         ),
         recipient=_PARAGRAPH,
         skip=r"Giving up on [\d.a-fA-F:]{2,45}\.$",
+        paragraph=True,
+    ),
+    Layout(
+        name="postfix",
+        hints=(
+            "this is the postfix",
+            "this is the mail system at",
+            "i'm sorry to have to inform you that",
+            "the mail system\n",
+            "could not be delivered to one or more destinations",
+            "could not be delivered to one or more recipients. it's attached",
+            "(in reply to ",
+        ),
+        recipient=_EXPANDED,
         paragraph=True,
     ),
     Layout(  # bounces in HTML: addresses without their brackets
