@@ -3,20 +3,16 @@ what to do."""
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 from bounces import dsns
-from servers import USER, Reply, Scripted, running_dovecot, running_pymap, scripted
+from servers import Reply, Scripted, running_pymap, scripted
 
 from bounceparse.db import Store, upgrade
 from bounceparse.errors import ConfigError, MailboxError
@@ -338,46 +334,6 @@ def test_a_secret_command_that_fails_is_named(command: str, told: str, temporary
         command_output("bounces", "token_command", command, timeout=0.3)
     assert "mailbox bounces: token_command" in str(caught.value)
     assert caught.value.temporary is temporary
-
-
-class Introspection(BaseHTTPRequestHandler):
-    """An OAuth2 server that knows one token."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        good = asked.get("token") == ["good-token"]
-        answer = json.dumps({"active": good, "username": USER}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def test_xoauth2_logs_in_with_a_token_asked_for_each_time() -> None:
-    """A token that the server refuses needs a person, and the refusal is told."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Introspection) as introspection:
-        threading.Thread(target=introspection.serve_forever, daemon=True).start()
-        with running_dovecot(introspection=introspection.server_port) as dovecot:
-            dovecot.load(dsns(2))
-            tokens = iter(["good-token", "expired-token", "good-token"])
-            account = dovecot.account(password=None, token=lambda: next(tokens))
-            for fails in (False, True, False):
-                with open_mailbox(account) as mailbox:
-                    if fails:
-                        with pytest.raises(MailboxError) as caught:
-                            mailbox.uids()
-                    else:
-                        assert mailbox.uids() == [1, 2]
-            assert not caught.value.temporary
-            assert "check username and password (or token)" in str(caught.value)
-            assert "expired-token" not in str(caught.value)
-        introspection.shutdown()
 
 
 @pytest.fixture

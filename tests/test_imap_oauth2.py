@@ -53,7 +53,6 @@ class Provider(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
     server: Provider
 
     def do_POST(self) -> None:
