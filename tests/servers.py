@@ -363,14 +363,17 @@ class Scripted:
         self.greeting = "* OK ready\r\n"
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._accepting = threading.Thread(target=self._serve, daemon=True)
+        self._accepting.start()
 
     def account(self, **changes: Any) -> ImapAccount:
         """An account of this server."""
         return account(**{"port": self.port} | changes)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more. A thread left in ``accept`` would take the connections of whoever gets the same descriptor."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(10)
         self._listener.close()
 
     def _serve(self) -> None:
