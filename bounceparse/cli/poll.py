@@ -27,17 +27,28 @@ _MOST_READERS = 4
 @click.option("--mailbox", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
 @click.option("--dry-run", is_flag=True, help="Fetch and read, but write nothing, here or on the server.")
 @click.option("--go", is_flag=True, help='Confirm, as doctor --confirm does, what first_poll = "guard" holds back.')
+@click.option("--watch", is_flag=True, help="Go on: poll when mail comes, at least every five minutes, until stopped.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a mailbox, one a line.")
 @click.pass_context
-def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, as_json: bool) -> None:
+def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, watch: bool, as_json: bool) -> None:
     """Read what is new in the mailboxes, record it, then mark it on the server.
 
     A mailbox that fails does not stop the others; one that another poll has locked is skipped. Exit status 0 done,
     1 something needs a person, 75 all that failed may work later.
+
+    With --watch it runs until SIGTERM or Ctrl-C, reads its configuration again on SIGHUP, and tells systemd how it
+    fares (Type=notify).
     """
     from bounceparse.config import imap_accounts
 
     session: Session = ctx.obj
+    if watch:
+        if dry_run or go:
+            raise click.UsageError("--watch goes with --mailbox and --json only")
+        from bounceparse.cli.watch import watch_mailboxes
+
+        watch_mailboxes(session, names, as_json=as_json)
+        return
     accounts = imap_accounts(session.settings, names)
     statuses = set()
     rules = session.rules
@@ -74,7 +85,7 @@ def _poll_one(account: ImapAccount, store: Store, rules: RuleSet, *, dry_run: bo
             complain(f"{fault}{skipped}")
         for alert in mailbox.alerts:
             complain(f"mailbox {account.name}: the server says: {alert}")
-    _tell(result, as_json=as_json, dry_run=dry_run or (error is not None and not result.messages), error=error)
+    tell(result, as_json=as_json, dry_run=dry_run or (error is not None and not result.messages), error=error)
     if error is None:
         return 0
     return EX_TEMPFAIL if error.temporary else 1
@@ -110,7 +121,7 @@ def replay(ctx: click.Context, jobs: int, as_json: bool, paths: tuple[str, ...])
                 rules=rules,
             )
         store.settle()
-    _tell(result, as_json=as_json)
+    tell(result, as_json=as_json)
     ctx.exit(1 if unread else 0)
 
 
@@ -119,7 +130,8 @@ def _readers() -> int:
     return min(len(os.sched_getaffinity(0)), _MOST_READERS)
 
 
-def _tell(result: PollResult, *, as_json: bool, dry_run: bool = False, error: BounceparseError | None = None) -> None:
+def tell(result: PollResult, *, as_json: bool, dry_run: bool = False, error: BounceparseError | None = None) -> None:
+    """Print what a poll or replay did: a line, or a JSON object."""
     if result.failed:
         complain(
             f"{result.mailbox}: {result.failed} messages could not be read: they are held, see `bounceparse held list`"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from imaplib import IMAP4
 from ipaddress import ip_address
-from threading import Timer
+from threading import Event, Timer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bounceparse.errors import MailboxError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LOGOUT_TIMEOUT = 5.0
+_IDLE_STEP = 1.0  # seconds until a stop is noticed
 
 
 class Quota(NamedTuple):
@@ -190,6 +192,23 @@ class ImapSession:
             _, found = client.get_quota_root(self.settings.folder)
         return [Quota(readable(one.resource), int(one.usage), int(one.limit)) for one in found]
 
+    def wait(self, seconds: float, stop: Event) -> None:
+        """Return when the server tells of new mail, when ``stop`` is set, or after so many seconds.
+
+        By IDLE (RFC 2177) where the server has it. It is a hint and no more: the caller polls in any case.
+        """
+        self.connect()
+        if b"IDLE" not in self._capabilities:
+            stop.wait(seconds)
+            return
+        deadline = time.monotonic() + seconds
+        with self._command("waiting for mail", extra=seconds) as client:
+            client.idle()
+            news = False
+            while not news and not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+                news = _tells_of_mail(client, min(left, _IDLE_STEP))
+            client.idle_done()
+
     def close(self) -> None:
         """Log out where that still works, and close the connection."""
         client, self._client = self._client, None
@@ -202,10 +221,13 @@ class ImapSession:
             client.shutdown()
 
     @contextmanager
-    def _command(self, doing: str, *, permanent: bool = False) -> Iterator[IMAPClient]:
-        """One command, or several that belong together, under the clock; what goes wrong becomes ``MailboxError``."""
+    def _command(self, doing: str, *, permanent: bool = False, extra: float = 0) -> Iterator[IMAPClient]:
+        """One command, or several that belong together, under the clock; what goes wrong becomes ``MailboxError``.
+
+        ``extra`` seconds are added to the clock.
+        """
         self._late = False
-        clock = Timer(self.settings.batch_timeout, self._cut_off)
+        clock = Timer(self.settings.batch_timeout + extra, self._cut_off)
         clock.daemon = True
         clock.start()
         try:
@@ -255,6 +277,17 @@ class ImapSession:
             if text and b"[ALERT]" in text.upper() and (alert := readable(text)) not in self.alerts:
                 self.alerts.append(alert)
                 _log.info("%s: the server says: %s", self.settings.where, alert)
+
+
+def _tells_of_mail(client: IMAPClient, seconds: float) -> bool:
+    """Whether the idling server tells of new mail within so many seconds; ``IMAP4.abort`` when it has hung up."""
+    began = time.monotonic()
+    answers = client.idle_check(timeout=seconds)
+    if not answers and time.monotonic() - began < seconds / 2:
+        raise IMAP4.abort("the server closed the connection")
+    if any(answer[0] == b"BYE" for answer in answers):
+        raise IMAP4.abort(f"BYE {readable(answers[-1][-1])}")
+    return any(len(answer) > 1 and answer[1] in (b"EXISTS", b"RECENT") for answer in answers)
 
 
 def _is_loopback(connection: socket.socket) -> bool:
