@@ -25,7 +25,7 @@ demo: $(READY)
 	$(VENV)/bin/bounceparse demo
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto
 
 check: lint types contracts
 
