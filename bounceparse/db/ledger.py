@@ -65,6 +65,7 @@ class SentMessage:
 
 
 COLUMNS = tuple(f.name for f in fields(SentMessage))
+_KNOWN = frozenset(COLUMNS)
 _TIMES = ("sent_at", "status_at")
 
 
@@ -73,9 +74,9 @@ def parse_sent(row: Mapping[str, Any]) -> SentMessage:
 
     Times are ISO 8601; one without an offset is UTC. Raises ``ConfigError`` that names the column and what it takes.
     """
-    unknown = [name for name in row if name not in COLUMNS]
-    if unknown:
-        raise ConfigError(f"unknown column {unknown[0]!r}; the ledger has: {', '.join(COLUMNS)}")
+    if not _KNOWN.issuperset(row):
+        unknown = next(name for name in row if name not in _KNOWN)
+        raise ConfigError(f"unknown column {unknown!r}; the ledger has: {', '.join(COLUMNS)}")
     values = {name: value for name, value in row.items() if value not in (None, "")}
     for name in ("message_id", "recipient"):
         if not isinstance(values.get(name), str):
