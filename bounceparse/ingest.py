@@ -9,20 +9,26 @@ that one transaction wrote the message row, its outcomes and what follows from t
 state    in the folder       in the store   what the next poll does
 ======== =================== ============== ============================================================================
 new      there               no row         fetches, reads and records it
-held     there, untouched    row, error     nothing: it was recorded as unreadable, and is never marked, moved or deleted
+held     there, untouched    row, error     nothing: it could not be read or recorded, and is never marked, moved or deleted
 pending  there or gone       row, unmarked  marks it (again) and notes that; it is not fetched again
-done     as ``after`` asks   row, marked    nothing
+done     as ``after`` asks   row, marked    nothing, until it is older than ``keep_days``: then it deletes it
 ======== =================== ============== ============================================================================
 
 What a crash, a lost connection or a lost database leaves behind, step by step:
 
-* *while fetching or reading*: the message is still new. Nothing was written anywhere.
-* *while recording*: the transaction is undone, the message is still new. When the commit came through and only its
-  answer was lost, the message is pending.
-* *after the commit, before or while marking*: pending. Marking twice does no harm: a flag that is set stays set, a
-  message that is gone cannot be moved or deleted again. A server without MOVE copies first: a crash between the copy
-  and the deletion leaves a second copy in the target folder and nothing else.
+* *SEARCH, FETCH, reading*: the message is still new. Nothing was written anywhere.
+* *recording*: the transaction is undone, the message is still new. When the commit came through and only its answer was
+  lost, the message is pending.
+* *after the commit, before or during STORE*: pending. A flag that is set again stays set.
+* *during MOVE*: pending, here or in the target already: what is gone from the folder cannot be moved again.
+* *COPY, STORE of the deleted flag, UID EXPUNGE*, where the server has no MOVE: pending. A crash between COPY and STORE
+  leaves a second copy in the target and nothing else; what has the flag already is not copied again.
+* *STORE of the deleted flag, UID EXPUNGE*, to delete: pending, or done and overdue. The flag is set again and the
+  message expunged.
 * *after marking, before that is noted*: pending, too; the next poll marks in vain and notes it.
+
+A batch that the store refuses for good is recorded one message at a time, and what it refuses then is held. A fault of
+the store as a whole (locked, full, gone) ends the poll instead: no message is to blame for it.
 
 A new UIDVALIDITY makes every message new. So does a copy in another folder. Both are recorded as messages of their own,
 and their outcomes are the ones that are there, because an outcome's key is made from the report alone.
