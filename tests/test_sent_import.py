@@ -174,7 +174,7 @@ def test_a_postfix_log_becomes_rows(configured: Store, log: str, tmp_path: Path)
         "ola@example.net": ("ok", "delivered", "0102018fa2b3c4d5-5e6f7a8b-000000"),
         "piotr@example.org": ("spambounce", "spam-content", None),
         "info@shop.example": ("ok", "delivered", "0000004A15"),
-        "anna@unreachable.example": ("softbounce", "unroutable", None),
+        "anna@unreachable.example": ("softbounce", "dns-failure", None),
         "Jan.Kowalski+x@example.pl": ("ok", "delivered", "0000004A16"),
     }
     assert run("sent", "import", "--from", "postfix-log", "mail.log").stdout.startswith("0 new, ")
