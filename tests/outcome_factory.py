@@ -8,8 +8,8 @@ from itertools import count
 from typing import Any
 
 from bounceparse.codes import Action
-from bounceparse.reading import Place, ReadMessage
 from bounceparse.outcomes import REASONS, Evidence, Outcome, Status
+from bounceparse.reading import Place, ReadMessage
 from bounceparse.reports import DeliveryReport, FeedbackReport, Kind, OriginalMessage, RecipientReport, Report
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

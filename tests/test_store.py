@@ -22,8 +22,8 @@ from bounceparse.db import Store, upgrade
 from bounceparse.db.types import time_text
 from bounceparse.errors import MailboxLocked, StoreError
 from bounceparse.ingest import Recorded
-from bounceparse.reading import Place
 from bounceparse.outcomes import Evidence, Outcome
+from bounceparse.reading import Place
 
 
 def test_recording_twice_adds_nothing(store: Store) -> None:
