@@ -14,12 +14,10 @@ import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -31,180 +29,26 @@ from bounceparse.mailboxes.tokens import TokenRequest
 from bounceparse.outgoing import Outgoing
 from bounceparse.policy import Policy, Proof
 from bounceparse.requests import RequestSettings
+from bounceparse.sections import (
+    CREDENTIALS,
+    DatabaseSection,
+    MailboxSection,
+    OAuth2Section,
+    PolicySection,
+    RetentionSection,
+    RulesSection,
+    Section,
+    SigningSection,
+    read_outgoing,
+)
 from bounceparse.verp import Keyring, parse_keys
 
 FILE_NAME = "bounceparse.toml"
 PREFIX = "BOUNCEPARSE_"
 # Variables of this prefix that are no values of the configuration.
 _OTHER_VARIABLES = frozenset({"BOUNCEPARSE_CONFIG", "BOUNCEPARSE_TEST_ALL"})
-_CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
-_AFTER = re.compile(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
 _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)([^?]+)(.*)")
-
-
-def _split(value: object) -> object:
-    """A list may be written as one string, its members parted by commas: all that the environment can say."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-
-
-class Section(BaseModel):
-    """A table of the file; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 S = TypeVar("S", bound=Section)
-
-
-class DatabaseSection(Section):
-    """``[database]``."""
-
-    url: str = "sqlite:///bounceparse.db"
-
-    @field_validator("url")
-    @classmethod
-    def _is_known(cls, url: str) -> str:
-        kind = url.partition(":")[0].partition("+")[0]
-        if kind not in {"sqlite", "postgresql", "postgres"} or "://" not in url:
-            raise ValueError("write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE")
-        if kind == "sqlite":
-            return url
-        return "postgresql+psycopg://" + url.partition("://")[2]  # the one driver that is installed
-
-
-class OAuth2Section(Section):
-    """``[mailbox.NAME.oauth2]``: a command that prints an access token, or the server that gives one."""
-
-    token_command: str | tuple[str, ...] | None = None
-    token_url: str | None = None
-    client_id: str | None = None
-    client_secret: str | None = Field(default=None, repr=False)
-    client_secret_file: Path | None = None
-    refresh_token_file: Path | None = None
-    scope: str | None = None
-
-    @model_validator(mode="after")
-    def _is_coherent(self) -> OAuth2Section:
-        asked = (self.client_id, self.client_secret, self.client_secret_file, self.refresh_token_file, self.scope)
-        if (self.token_command is None) == (self.token_url is None):
-            raise ValueError("give token_command, or token_url with client_id")
-        if self.token_command is not None and any(value is not None for value in asked):
-            raise ValueError("token_command stands alone: remove the other keys")
-        if self.token_url is not None:
-            self._check_request(self.token_url)
-        return self
-
-    def _check_request(self, url: str) -> None:
-        found = urlsplit(url)
-        if found.scheme != "https" and not (found.scheme == "http" and is_loopback(found.hostname or "")):
-            raise ValueError("token_url: write https://...")
-        if not self.client_id:
-            raise ValueError("token_url needs client_id")
-        if self.client_secret is not None and self.client_secret_file is not None:
-            raise ValueError("give client_secret or client_secret_file, not both")
-        if not (self.refresh_token_file or self.client_secret or self.client_secret_file):
-            raise ValueError("give refresh_token_file, or client_secret_file for client credentials")
-
-
-class MailboxSection(Section):
-    """``[mailbox.NAME]``."""
-
-    role: Literal["return-path", "feedback", "unsubscribe", "mixed"] = "mixed"
-    host: str = Field(min_length=1)
-    port: int | None = Field(default=None, ge=1, le=65535)
-    tls: Literal["implicit", "starttls", "none"] = "implicit"
-    insecure: bool = False
-    ca_file: Path | None = None
-    username: str = Field(min_length=1)
-    password: str | None = Field(default=None, repr=False)
-    password_file: Path | None = None
-    password_command: str | tuple[str, ...] | None = None
-    oauth2: OAuth2Section | None = None
-    folder: str = Field(default="INBOX", min_length=1)
-    after: str = "seen"
-    keep_days: int | None = Field(default=None, ge=0)
-    first_poll: Literal["guard", "go"] = "go"
-    recipient_headers: Words = ()
-    authserv_id: str | None = None
-    check_dkim: bool = False
-
-    @field_validator("after")
-    @classmethod
-    def _after_is_known(cls, after: str) -> str:
-        if not _AFTER.fullmatch(after):
-            raise ValueError("write seen, nothing, delete, keyword:NAME or move:FOLDER")
-        return after
-
-    @model_validator(mode="after")
-    def _is_coherent(self) -> MailboxSection:
-        given = [key for key in _CREDENTIALS if getattr(self, key) is not None]
-        if len(given) != 1:
-            found = "none is there" if not given else f"{' and '.join(given)} are there"
-            raise ValueError(f"give exactly one of password_command, password_file, password and oauth2: {found}")
-        if self.tls == "none" and not self.insecure and not is_loopback(self.host):
-            raise ValueError(
-                'tls = "none" would send the password in clear text to another machine: use "implicit" or "starttls",'
-                " or accept that with insecure = true"
-            )
-        return self
-
-    @property
-    def effective_port(self) -> int:
-        """The port in use: the one given, else that of the kind of TLS (RFC 8314)."""
-        return self.port or (993 if self.tls == "implicit" else 143)
-
-
-class PolicySection(Section):
-    """``[policy]``: how much proof a report needs before it acts, and how far a complaint reaches."""
-
-    trust: Literal["auto", "require", "any"] = "auto"
-    complaint_stops_transactional: bool = False
-    unsubscribe_addresses: Words = ()
-
-
-class SigningSection(Section):
-    """``[signing]``: the keys, and where the tokens stand in what is sent; ``{token}`` marks the place."""
-
-    key_file: Path | None = None
-    keys: str | None = Field(default=None, repr=False)
-    return_path: str | None = None
-    unsubscribe_address: str | None = None
-    unsubscribe_url: str | None = None
-    complaint_address: str | None = None
-    return_path_days: int = Field(default=30, ge=1)
-    unsubscribe_days: int | None = Field(default=None, ge=60)
-
-    @model_validator(mode="after")
-    def _is_coherent(self) -> SigningSection:
-        if self.key_file is not None and self.keys is not None:
-            raise ValueError("give key_file or keys, not both")
-        _outgoing(self)
-        return self
-
-
-def _outgoing(section: SigningSection) -> Outgoing:
-    names = set(SigningSection.model_fields) - {"key_file", "keys"}
-    try:
-        return Outgoing(**{name: getattr(section, name) for name in names})
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-
-
-class RulesSection(Section):
-    """``[rules]``: the operator's own rule files, whose rules go first and replace packaged ones of the same id."""
-
-    files: Annotated[tuple[Path, ...], BeforeValidator(_split)] = ()
-
-
-class RetentionSection(Section):
-    """``[retention]``: how long what is kept, and how much of each message (bytes; 0 keeps none)."""
-
-    details_days: int = Field(default=15, ge=0)
-    keys_days: int = Field(default=180, ge=14)  # matching again needs them for so long
-    raw_limit: int = Field(default=131_072, ge=0)
 
 
 class Settings(BaseSettings):
@@ -264,14 +108,14 @@ class _File(_Source):
         overridden = self.current_state.get("mailbox", {})
         if overridden and isinstance(table.get("mailbox"), dict):
             table["mailbox"] = {
-                name: _without_credentials(box) if any(key in overridden.get(name, ()) for key in _CREDENTIALS) else box
+                name: _without_credentials(box) if any(key in overridden.get(name, ()) for key in CREDENTIALS) else box
                 for name, box in table["mailbox"].items()
             }
         return table
 
 
 def _without_credentials(box: object) -> object:
-    return {key: value for key, value in box.items() if key not in _CREDENTIALS} if isinstance(box, dict) else box
+    return {key: value for key, value in box.items() if key not in CREDENTIALS} if isinstance(box, dict) else box
 
 
 def environment_table(environ: Mapping[str, str], mailboxes: object = ()) -> dict[str, Any]:
@@ -291,14 +135,6 @@ def environment_table(environ: Mapping[str, str], mailboxes: object = ()) -> dic
                 raise ConfigError(f"environment: {variable} contradicts another variable: unset one of the two")
         inner[path[-1]] = value
     return table
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` names this very machine."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
 def search_path() -> list[Path]:
@@ -448,7 +284,7 @@ def imap_accounts(settings: Settings, names: Iterable[str] = ()) -> list[ImapAcc
 
 
 def _account(name: str, box: MailboxSection) -> ImapAccount:
-    shared = set(MailboxSection.model_fields) - {*_CREDENTIALS, "port", "check_dkim"}
+    shared = set(MailboxSection.model_fields) - {*CREDENTIALS, "port", "check_dkim"}
     return ImapAccount(
         name=name,
         port=box.effective_port,
@@ -501,7 +337,7 @@ def build_policy(settings: Settings) -> Policy:
 
 def build_outgoing(settings: Settings) -> Outgoing:
     """What outgoing mail is to carry."""
-    return _outgoing(settings.signing)
+    return read_outgoing(settings.signing)
 
 
 def build_request_settings(settings: Settings) -> RequestSettings:

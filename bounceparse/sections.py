@@ -1,0 +1,188 @@
+"""The tables of ``bounceparse.toml``, a class each: their keys, what values they take, and which go together."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from bounceparse.errors import ConfigError
+from bounceparse.outgoing import Outgoing
+
+CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
+_AFTER = re.compile(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
+
+
+def split_words(value: object) -> object:
+    """A list may be written as one string, its members parted by commas: all that the environment can say."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSection(Section):
+    """``[database]``."""
+
+    url: str = "sqlite:///bounceparse.db"
+
+    @field_validator("url")
+    @classmethod
+    def _is_known(cls, url: str) -> str:
+        kind = url.partition(":")[0].partition("+")[0]
+        if kind not in {"sqlite", "postgresql", "postgres"} or "://" not in url:
+            raise ValueError("write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE")
+        if kind == "sqlite":
+            return url
+        return "postgresql+psycopg://" + url.partition("://")[2]  # the one driver that is installed
+
+
+class OAuth2Section(Section):
+    """``[mailbox.NAME.oauth2]``: a command that prints an access token, or the server that gives one."""
+
+    token_command: str | tuple[str, ...] | None = None
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = Field(default=None, repr=False)
+    client_secret_file: Path | None = None
+    refresh_token_file: Path | None = None
+    scope: str | None = None
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> OAuth2Section:
+        asked = (self.client_id, self.client_secret, self.client_secret_file, self.refresh_token_file, self.scope)
+        if (self.token_command is None) == (self.token_url is None):
+            raise ValueError("give token_command, or token_url with client_id")
+        if self.token_command is not None and any(value is not None for value in asked):
+            raise ValueError("token_command stands alone: remove the other keys")
+        if self.token_url is not None:
+            self._check_request(self.token_url)
+        return self
+
+    def _check_request(self, url: str) -> None:
+        found = urlsplit(url)
+        if found.scheme != "https" and not (found.scheme == "http" and is_loopback(found.hostname or "")):
+            raise ValueError("token_url: write https://...")
+        if not self.client_id:
+            raise ValueError("token_url needs client_id")
+        if self.client_secret is not None and self.client_secret_file is not None:
+            raise ValueError("give client_secret or client_secret_file, not both")
+        if not (self.refresh_token_file or self.client_secret or self.client_secret_file):
+            raise ValueError("give refresh_token_file, or client_secret_file for client credentials")
+
+
+class MailboxSection(Section):
+    """``[mailbox.NAME]``."""
+
+    role: Literal["return-path", "feedback", "unsubscribe", "mixed"] = "mixed"
+    host: str = Field(min_length=1)
+    port: int | None = Field(default=None, ge=1, le=65535)
+    tls: Literal["implicit", "starttls", "none"] = "implicit"
+    insecure: bool = False
+    ca_file: Path | None = None
+    username: str = Field(min_length=1)
+    password: str | None = Field(default=None, repr=False)
+    password_file: Path | None = None
+    password_command: str | tuple[str, ...] | None = None
+    oauth2: OAuth2Section | None = None
+    folder: str = Field(default="INBOX", min_length=1)
+    after: str = "seen"
+    keep_days: int | None = Field(default=None, ge=0)
+    first_poll: Literal["guard", "go"] = "go"
+    recipient_headers: Words = ()
+    authserv_id: str | None = None
+    check_dkim: bool = False
+
+    @field_validator("after")
+    @classmethod
+    def _after_is_known(cls, after: str) -> str:
+        if not _AFTER.fullmatch(after):
+            raise ValueError("write seen, nothing, delete, keyword:NAME or move:FOLDER")
+        return after
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> MailboxSection:
+        given = [key for key in CREDENTIALS if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = "none is there" if not given else f"{' and '.join(given)} are there"
+            raise ValueError(f"give exactly one of password_command, password_file, password and oauth2: {found}")
+        if self.tls == "none" and not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                'tls = "none" would send the password in clear text to another machine: use "implicit" or "starttls",'
+                " or accept that with insecure = true"
+            )
+        return self
+
+    @property
+    def effective_port(self) -> int:
+        """The port in use: the one given, else that of the kind of TLS (RFC 8314)."""
+        return self.port or (993 if self.tls == "implicit" else 143)
+
+
+class PolicySection(Section):
+    """``[policy]``: how much proof a report needs before it acts, and how far a complaint reaches."""
+
+    trust: Literal["auto", "require", "any"] = "auto"
+    complaint_stops_transactional: bool = False
+    unsubscribe_addresses: Words = ()
+
+
+class SigningSection(Section):
+    """``[signing]``: the keys, and where the tokens stand in what is sent; ``{token}`` marks the place."""
+
+    key_file: Path | None = None
+    keys: str | None = Field(default=None, repr=False)
+    return_path: str | None = None
+    unsubscribe_address: str | None = None
+    unsubscribe_url: str | None = None
+    complaint_address: str | None = None
+    return_path_days: int = Field(default=30, ge=1)
+    unsubscribe_days: int | None = Field(default=None, ge=60)
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> SigningSection:
+        if self.key_file is not None and self.keys is not None:
+            raise ValueError("give key_file or keys, not both")
+        read_outgoing(self)
+        return self
+
+
+def read_outgoing(section: SigningSection) -> Outgoing:
+    """What ``[signing]`` says of outgoing messages; raises ``ValueError`` where it contradicts itself."""
+    names = set(SigningSection.model_fields) - {"key_file", "keys"}
+    try:
+        return Outgoing(**{name: getattr(section, name) for name in names})
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+class RulesSection(Section):
+    """``[rules]``: the operator's own rule files, whose rules go first and replace packaged ones of the same id."""
+
+    files: Annotated[tuple[Path, ...], BeforeValidator(split_words)] = ()
+
+
+class RetentionSection(Section):
+    """``[retention]``: how long what is kept, and how much of each message (bytes; 0 keeps none)."""
+
+    details_days: int = Field(default=15, ge=0)
+    keys_days: int = Field(default=180, ge=14)  # matching again needs them for so long
+    raw_limit: int = Field(default=131_072, ge=0)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` names this very machine."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
