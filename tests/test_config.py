@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bounceparse.config import Settings, exposed_secrets, find_config, is_loopback, load_settings
+from bounceparse.config import Settings, exposed_secrets, find_config, load_settings
 from bounceparse.errors import ConfigError
+from bounceparse.sections import is_loopback
 
 MAILBOX = """
 [mailbox.shop-bounces]
