@@ -41,7 +41,22 @@ _PIPELINED = re.compile(
     r"([45]\d\d) 50[34] .{0,40}(?:need rcpt|valid rc|rcpt first|rcpt command|bad sequence)", re.ASCII
 )
 # What stands before a quoted reply; ":" alone covers "said:", "reason:", "host mx.example [192.0.2.1]:" and the like.
-_LEADS = ("->", ":", "said", "returned", "replied", "error", "<<<", ">>>", "=>", "with", "was", "<", "because of", "smtp;")
+_LEADS = (
+    "->",
+    ":",
+    "said",
+    "returned",
+    "replied",
+    "error",
+    "<<<",
+    ">>>",
+    "=>",
+    "with",
+    "was",
+    "<",
+    "because of",
+    "smtp;",
+)
 _OPENERS = " '\"<([{`"
 
 
@@ -176,7 +191,14 @@ def _find_inner(words: str, head: re.Match[str] | None) -> tuple[int, int | None
     if words.startswith(_STEPS) and (step := _STEP.search(words)):
         return step.end(), None
     begin = 0
-    if " 5" not in words and " 4" not in words and ":5" not in words and ":4" not in words and "<4" not in words and ";5" not in words:
+    if (
+        " 5" not in words
+        and " 4" not in words
+        and ":5" not in words
+        and ":4" not in words
+        and "<4" not in words
+        and ";5" not in words
+    ):
         return 0, None
     for found in _INNER.finditer(words, 1):
         at = found.start()
