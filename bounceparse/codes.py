@@ -68,10 +68,6 @@ _STATUS = re.compile(r"\s*([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])", re.ASCII)
 # Not next to a dot or digit: 5.1.1.10 is an IP address and 12.5.1.1 a version.
 # The lookarounds keep the leading context to two characters, so a scan stays linear. Zoho writes " :5.1.1".
 _STATUS_IN_TEXT = re.compile(r"(?<![\w.=\-])(?<!\S:)#?([245]\.\d{1,3}\.\d{1,3})(?![\w]|\.\d|-\d+\.)", re.ASCII)
-# RFC 5321 section 4.2, with the forms seen: "550 5.1.1 text", "550-5.1.1 text", "550 #5.1.1 text", "550: text".
-_REPLY = re.compile(
-    r"(?<![\w.\-])([245][0-5]\d|5[5-9]\d)(?:[ \-:]\s*#?([245]\.\d{1,3}\.\d{1,3})(?![\d.]))?(?=[ \-:;,.)\]]|$)", re.ASCII
-)
 
 
 def parse_action(value: str) -> Action | None:

@@ -43,6 +43,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bounceparse.errors import SchemaError, StoreError
+from bounceparse.files import in_batches
 from bounceparse.reading import Place, ReadMessage, Unread, held, read_batches
 from bounceparse.reports import Kind
 from bounceparse.rules import RuleSet
@@ -295,7 +296,7 @@ def replay(
     """
     result = PollResult(REPLAY)
     unread = (Unread(Place(REPLAY, _absolute(source)), raw, len(raw)) for source, raw in sources)
-    for messages in read_batches(_batched(unread), jobs, rules):
+    for messages in read_batches(in_batches(unread, _BATCH, _BATCH_BYTES), jobs, rules):
         recorded, messages = _record(store, [_placed_by_key(message) for message in messages])
         _count(result, messages, recorded)
         if progress:
@@ -312,16 +313,3 @@ def _placed_by_key(message: ReadMessage) -> ReadMessage:
     """The message at a place that is its own: a path alone is none, its content may change."""
     uid = int.from_bytes(message.key[:8], "big") >> 1
     return replace(message, place=replace(message.place, uid=uid))
-
-
-def _batched(unread: Iterable[Unread]) -> Iterator[list[Unread]]:
-    batch: list[Unread] = []
-    size = 0
-    for message in unread:
-        batch.append(message)
-        size += len(message.raw)
-        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

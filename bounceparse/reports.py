@@ -40,7 +40,7 @@ class OriginalMessage:
         to_addresses: all addresses of its To field, in order.
         subject, date: as they stood, decoded.
         list_id, feedback_id, list_unsubscribe, cfbl_feedback_id: the headers of these names.
-        headers: further returned headers by lower-case name (``x-hmxmroriginalrecipient``, own X-headers).
+        headers: further returned headers by lower-case name (``x-hmxmroriginalrecipient``, ``delivered-to``).
     """
 
     message_id: str | None = None

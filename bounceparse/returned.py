@@ -23,9 +23,9 @@ _HEADER_TYPES = (
     "text/rfc822",
 )
 _ID = re.compile(r"<([^<>\s][^<>]*)>")
-# Further headers that other modules ask for by name; own X-headers are looked up on demand by ``own_headers``.
 _NONE: Mapping[str, str] = {}
 _USUAL = 5  # Message-ID, From, To, Subject, Date
+# Further headers that other modules ask for by name
 _KEPT = (
     "x-hmxmroriginalrecipient",
     "list-unsubscribe-post",

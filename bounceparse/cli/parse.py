@@ -12,7 +12,7 @@ import click
 from bounceparse.cli.output import OUTCOME_HEADING, complain, json_line, outcome_line
 from bounceparse.cli.session import Session
 from bounceparse.errors import InputError
-from bounceparse.files import Source, read_files
+from bounceparse.files import Source, in_batches, read_files
 
 if TYPE_CHECKING:
     from bounceparse.rules import RuleSet
@@ -100,7 +100,7 @@ def _answer_in_pool(messages: Iterable[Source], answer: Answer, jobs: int, rules
     # spawn: a forked worker would keep what its parent had open
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=start_reader, initargs=(rules,)) as pool:
         waiting: deque[Future[bytes]] = deque()
-        for batch in _batches(messages):
+        for batch in in_batches(messages, _BATCH, _BATCH_BYTES):
             waiting.append(pool.submit(_answer_batch, batch, answer))
             if len(waiting) > jobs * _AHEAD:
                 yield waiting.popleft().result()
@@ -112,16 +112,3 @@ def _answer_batch(batch: list[Source], answer: Answer) -> bytes:
     from bounceparse.reading import reader_rules
 
     return b"".join([answer(source, raw, reader_rules()) for source, raw in batch])
-
-
-def _batches(messages: Iterable[Source]) -> Iterator[list[Source]]:
-    batch: list[Source] = []
-    size = 0
-    for message in messages:
-        batch.append(message)
-        size += len(message.raw)
-        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
