@@ -25,7 +25,7 @@ METADATA = sa.MetaData(
 )
 PREFIX = "bounceparse_"
 VERSION_TABLE = "bounceparse_alembic_version"
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """The revision that this code needs; a test says that it is the newest migration."""
 
 
@@ -116,6 +116,8 @@ class OutcomeRow(_Table, table=True):
     ``status`` is ``classified_status`` but for a forwarded failure, which is at most a softbounce. ``address_key`` is
     the key of the address it counts for: the ledger's, else the report's. ``event_at`` is ``occurred_at`` or, where
     that is missing or lies ahead, ``recorded_at``. ``is_copy`` marks an event that another route has reported already.
+    ``own_id`` is the sender's own header in the returned message, ``token_id`` what a signed token of ours names whose
+    signature holds, ``reporter_auth`` what our server found of the reporter's authenticity.
     """
 
     __tablename__ = "bounceparse_outcomes"
@@ -179,13 +181,18 @@ class OutcomeRow(_Table, table=True):
     event_at: datetime = _time(null=False)
     is_copy: bool = _flag()
     authenticated: bool = _flag()
+    own_id: str | None = _text(null=True)
+    token_id: int | None = _number(null=True, big=True)
+    reporter_auth: str | None = _text(null=True)
+    will_retry_until: datetime | None = _time()
 
 
 class SentRow(_Table, table=True):
     """The ledger: one message to one recipient. Keys are what lookups compare; the spelling received stands beside.
 
     The delivery status and the two answers of a recipient stand apart: a complaint proves delivery. The ids and their
-    keys are NULL in rows so old that no report is expected any more (``prune``).
+    keys are NULL in rows so old that no report is expected any more (``prune``). ``presumed`` marks a status that
+    silence stands for, ``retry_until`` how long the reporting server said it would try.
     """
 
     __tablename__ = "bounceparse_sent"
@@ -193,6 +200,8 @@ class SentRow(_Table, table=True):
         sa.UniqueConstraint("message_key", "recipient_key", name="uq_bounceparse_sent_message"),
         sa.Index("ix_bounceparse_sent_recipient_key", "recipient_key"),
         sa.Index("ix_bounceparse_sent_domain_key", "domain_key", "sent_at"),
+        sa.Index("ix_bounceparse_sent_sent_at", "sent_at"),
+        _some("ix_bounceparse_sent_deferred", "status_at", where="status = 'deferred'"),
         _some("ix_bounceparse_sent_provider_key", "provider_key", "recipient_key", where="provider_key IS NOT NULL"),
         _some("ix_bounceparse_sent_envelope_id", "envelope_id", "recipient_key", where="envelope_id IS NOT NULL"),
         _some("ix_bounceparse_sent_customer", "customer", where="customer IS NOT NULL"),
@@ -218,6 +227,7 @@ class SentRow(_Table, table=True):
     presumed: bool = _flag()
     complained_at: datetime | None = _time()
     unsubscribed_at: datetime | None = _time()
+    retry_until: datetime | None = _time()
 
 
 class InboxRow(_Table, table=True):
@@ -260,12 +270,17 @@ class StandingRow(_Table, table=True):
 
     ``scope`` is ``all``, ``from:DOMAIN``, ``marketing:SENDER``, ``sender:SENDER`` or ``list:ID``. A lifted row stays,
     and what happened up to ``forgiven_at`` never counts again. ``seq`` is renewed when the row changes, as in outcomes.
+    ``provider`` is the one that refused. With ``paused_until`` the row came up in the mass event ``event_id``: the address
+    is not mailed, but becomes suppressed only then, unless a person discards the event. The subject of an erased or very
+    old address is its keyed hash.
     """
 
     __tablename__ = "bounceparse_standing"
     __table_args__ = (
         sa.UniqueConstraint("subject", "scope", "cause", name="uq_bounceparse_standing_subject"),
         sa.Index("ix_bounceparse_standing_seq", "seq"),
+        sa.Index("ix_bounceparse_standing_since", "since"),
+        _some("ix_bounceparse_standing_event_id", "event_id", where="event_id IS NOT NULL"),
     )
     id: int | None = _id()
     seq: int = _number(big=True)
@@ -284,6 +299,99 @@ class StandingRow(_Table, table=True):
     forgiven_at: datetime | None = _time()
     lifted_at: datetime | None = _time()
     lifted_by: str | None = _text(null=True)
+    provider: str | None = _text(null=True)
+    event_id: int | None = _number(null=True, big=True)
+    paused_until: datetime | None = _time()
+
+
+class EventRow(_Table, table=True):
+    """Many suppressions at once from one provider for one reason, which more likely tell of a fault there than of many dead addresses.
+
+    ``state`` is ``open``, ``released`` (they act now) or ``discarded`` (they never count).
+    """
+
+    __tablename__ = "bounceparse_events"
+    __table_args__ = (_some("ix_bounceparse_events_open", "provider", "reason", where="state = 'open'"),)
+    id: int | None = _id()
+    provider: str = _text()
+    reason: str = _text()
+    state: str = _text()
+    began_at: datetime = _time(null=False)
+    last_at: datetime = _time(null=False)
+    release_at: datetime = _time(null=False)
+    count: int = _number()
+    decided_at: datetime | None = _time()
+    decided_by: str | None = _text(null=True)
+    note: str | None = _text(null=True)
+
+
+class HealthRow(_Table, table=True):
+    """How a stream does: ``level`` is ``ok``, ``warn`` or ``stop``; ``numbers`` holds what it was judged by, as JSON.
+
+    A stop, by threshold or by hand, holds until a person releases it; what came before ``released_at`` never stops again.
+    """
+
+    __tablename__ = "bounceparse_health"
+    stream: str = _text(primary_key=True)
+    level: str = _text()
+    why: str = _text()
+    since: datetime = _time(null=False)
+    checked_at: datetime = _time(null=False)
+    numbers: str = _text()
+    released_at: datetime | None = _time()
+    released_by: str | None = _text(null=True)
+    note: str | None = _text(null=True)
+
+
+class AlertRow(_Table, table=True):
+    """Something that a person should know: told once an event (``kind`` and ``subject``), then daily while it lasts."""
+
+    __tablename__ = "bounceparse_alerts"
+    __table_args__ = (
+        _some("uq_bounceparse_alerts_open", "kind", "subject", where="ended_at IS NULL", unique=True),
+        sa.Index("ix_bounceparse_alerts_began_at", "began_at"),
+    )
+    id: int | None = _id()
+    kind: str = _text()
+    subject: str = _text()
+    level: str = _text()
+    text: str = _text()
+    began_at: datetime = _time(null=False)
+    told_at: datetime | None = _time()
+    ended_at: datetime | None = _time()
+
+
+class AuditRow(_Table, table=True):
+    """What a person did, or had done: who lifted, suppressed, released, stopped, erased or decided what, and why."""
+
+    __tablename__ = "bounceparse_audit"
+    __table_args__ = (sa.Index("ix_bounceparse_audit_subject", "subject"),)
+    id: int | None = _id()
+    at: datetime = _time(null=False)
+    actor: str = _text()
+    action: str = _text()
+    subject: str = _text()
+    scope: str | None = _text(null=True)
+    note: str | None = _text(null=True)
+    detail: str | None = _text(null=True)
+
+
+class TombstoneRow(_Table, table=True):
+    """The report key of an erased message: a mailbox that still holds it cannot bring the person back."""
+
+    __tablename__ = "bounceparse_tombstones"
+    key: bytes = Field(sa_column=sa.Column(sa.LargeBinary, primary_key=True))
+    erased_at: datetime = _time(null=False)
+
+
+class FenceRow(_Table, table=True):
+    """How often the lock of a mailbox changed hands: a poller commits only while the number is the one it was given."""
+
+    __tablename__ = "bounceparse_fences"
+    name: str = _text(primary_key=True)
+    fence: int = _number(big=True)
+    holder: str = _text()
+    taken_at: datetime = _time(null=False)
 
 
 class HistoryRow(_Table, table=True):
@@ -371,3 +479,9 @@ history = _table(HistoryRow)
 tokens = _table(TokenRow)
 requests = _table(RequestRow)
 state = _table(StateRow)
+events = _table(EventRow)
+health = _table(HealthRow)
+alerts = _table(AlertRow)
+audit = _table(AuditRow)
+tombstones = _table(TombstoneRow)
+fences = _table(FenceRow)
