@@ -32,6 +32,7 @@ from bounceparse.requests import RequestSettings
 from bounceparse.sections import (
     CREDENTIALS,
     DatabaseSection,
+    LifeSection,
     MailboxSection,
     OAuth2Section,
     PolicySection,
@@ -39,6 +40,7 @@ from bounceparse.sections import (
     RulesSection,
     Section,
     SigningSection,
+    StreamSection,
     read_outgoing,
 )
 from bounceparse.verp import Keyring, parse_keys
@@ -59,6 +61,8 @@ class Settings(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     mailbox: dict[str, MailboxSection] = Field(default_factory=dict)
     policy: PolicySection = PolicySection()
+    life: LifeSection = LifeSection()
+    stream: dict[str, StreamSection] = Field(default_factory=dict)
     retention: RetentionSection = RetentionSection()
     signing: SigningSection = SigningSection()
     rules: RulesSection = RulesSection()
@@ -97,7 +101,7 @@ class _Source(PydanticBaseSettingsSource):
 
 class _Environment(_Source):
     def __call__(self) -> dict[str, Any]:
-        return environment_table(os.environ, self.table.get("mailbox", {}))
+        return environment_table(os.environ, self.table.get("mailbox", {}), self.table.get("stream", {}))
 
 
 class _File(_Source):
@@ -118,16 +122,19 @@ def _without_credentials(box: object) -> object:
     return {key: value for key, value in box.items() if key not in CREDENTIALS} if isinstance(box, dict) else box
 
 
-def environment_table(environ: Mapping[str, str], mailboxes: object = ()) -> dict[str, Any]:
-    """The values that ``environ`` gives, as a nested table. ``mailboxes`` are the names that the file knows."""
-    names = {str(name).replace("-", "_"): str(name) for name in mailboxes} if isinstance(mailboxes, dict) else {}
+def environment_table(environ: Mapping[str, str], mailboxes: object = (), streams: object = ()) -> dict[str, Any]:
+    """The values that ``environ`` gives, as a nested table.
+
+    ``mailboxes`` and ``streams`` are the tables of the file whose keys are names: a variable cannot spell all of them.
+    """
+    names = {"mailbox": _spellings(mailboxes), "stream": _spellings(streams)}
     table: dict[str, Any] = {}
     for variable, value in sorted(environ.items()):
         if not variable.startswith(PREFIX) or variable in _OTHER_VARIABLES:
             continue
         path = variable.removeprefix(PREFIX).lower().split("__")
-        if path[0] == "mailbox" and len(path) > 1:
-            path[1] = names.get(path[1], path[1].replace("_", "-"))
+        if path[0] in names and len(path) > 1:
+            path[1] = names[path[0]].get(path[1], path[1].replace("_", "-"))
         inner = table
         for key in path[:-1]:
             inner = inner.setdefault(key, {})
@@ -135,6 +142,11 @@ def environment_table(environ: Mapping[str, str], mailboxes: object = ()) -> dic
                 raise ConfigError(f"environment: {variable} contradicts another variable: unset one of the two")
         inner[path[-1]] = value
     return table
+
+
+def _spellings(named: object) -> dict[str, str]:
+    """The names of a table by what a variable makes of them."""
+    return {re.sub(r"\W", "_", str(name)).lower(): str(name) for name in named} if isinstance(named, dict) else {}
 
 
 def search_path() -> list[Path]:
@@ -223,7 +235,7 @@ def _fault_text(kind: str, message: str, keys: list[str], table: Mapping[str, An
 
 def _known_keys(section: list[str]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"": Settings, "database": DatabaseSection, "policy": PolicySection}
-    models["rules"] = RulesSection
+    models.update(rules=RulesSection, life=LifeSection, stream=StreamSection)
     models.update(mailbox=MailboxSection, signing=SigningSection, retention=RetentionSection)
     model = OAuth2Section if section[2:] == ["oauth2"] else models.get(section[0] if section else "")
     return sorted(set(model.model_fields) - {"source"}) if model else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,8 @@ from bounceparse.errors import ConfigError
 from bounceparse.outgoing import Outgoing
 
 CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
+_DURATION = re.compile(r"(\d{1,6})\s*([mhdw]?)", re.ASCII)
+_UNITS = {"": "hours", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AFTER = re.compile(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
 
 
@@ -23,6 +26,19 @@ def split_words(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
+
+
+def read_duration(value: object) -> object:
+    """A duration: ``30m``, ``48h``, ``5d``, ``2w``; a bare number is of hours."""
+    if isinstance(value, timedelta):
+        return value
+    found = _DURATION.fullmatch(str(value).strip())
+    if not found or isinstance(value, bool):
+        raise ValueError("write a duration like 30m, 48h, 5d or 2w; a number alone means hours")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+Duration = Annotated[timedelta, BeforeValidator(read_duration)]
 
 
 class Section(BaseModel):
@@ -135,6 +151,18 @@ class PolicySection(Section):
     trust: Literal["auto", "require", "any"] = "auto"
     complaint_stops_transactional: bool = False
     unsubscribe_addresses: Words = ()
+
+
+class LifeSection(Section):
+    """``[life]``: how long our mail server keeps trying, the lifetime of its queue; for streams that do not say it."""
+
+    retry_window: Duration = timedelta(hours=48)
+
+
+class StreamSection(Section):
+    """``[stream.NAME]``: what is special to one stream, named as in the ledger; what is not given is as for all."""
+
+    retry_window: Duration | None = None
 
 
 class SigningSection(Section):

