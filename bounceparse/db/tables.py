@@ -25,7 +25,7 @@ METADATA = sa.MetaData(
 )
 PREFIX = "bounceparse_"
 VERSION_TABLE = "bounceparse_alembic_version"
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 """The revision that this code needs; a test says that it is the newest migration."""
 
 
@@ -455,6 +455,83 @@ class RequestRow(_Table, table=True):
     note: str | None = _text(null=True)
 
 
+class OutboxRow(_Table, table=True):
+    """An event for the configured endpoints, written in the transaction that made it so; ids grow in the order of commits.
+
+    ``kind`` is ``outcome``, ``standing`` or ``stream``; ``subject`` is what events are kept in order for: an address key,
+    ``@domain`` or a stream. ``payload`` is the JSON that is sent, with the stable ``event_id`` in it.
+    """
+
+    __tablename__ = "bounceparse_outbox"
+    __table_args__ = (sa.UniqueConstraint("event_id", name="uq_bounceparse_outbox_event_id"),)
+    id: int | None = _id()
+    event_id: str = _text()
+    kind: str = _text()
+    subject: str | None = _text(null=True)
+    stream: str | None = _text(null=True)
+    status: str | None = _text(null=True)
+    payload: str = _text()
+    created_at: datetime = _time(null=False)
+
+
+class DeliveryRow(_Table, table=True):
+    """One event on its way to one endpoint: ``state`` is ``waiting``, ``delivered`` or ``dead``."""
+
+    __tablename__ = "bounceparse_deliveries"
+    __table_args__ = (
+        sa.UniqueConstraint("outbox_id", "endpoint", name="uq_bounceparse_deliveries_outbox_id"),
+        _some("ix_bounceparse_deliveries_waiting", "endpoint", "next_at", where="state = 'waiting'"),
+        _some("ix_bounceparse_deliveries_dead", "endpoint", "id", where="state = 'dead'"),
+    )
+    id: int | None = _id()
+    outbox_id: int = _number(big=True)
+    endpoint: str = _text()
+    subject: str | None = _text(null=True)
+    state: str = _text()
+    attempts: int = _number()
+    next_at: datetime = _time(null=False)
+    first_at: datetime | None = _time()
+    delivered_at: datetime | None = _time()
+    error: str | None = _text(null=True)
+
+
+class ApiTokenRow(_Table, table=True):
+    """A bearer token of the API, by its SHA-256; ``sender`` limits it to the streams of one tenant."""
+
+    __tablename__ = "bounceparse_api_tokens"
+    __table_args__ = (sa.UniqueConstraint("name", name="uq_bounceparse_api_tokens_name"),)
+    id: int | None = _id()
+    name: str = _text()
+    hash: bytes = _bytes(unique=True)
+    scopes: str = _text()
+    sender: str | None = _text(null=True)
+    created_at: datetime = _time(null=False)
+    used_at: datetime | None = _time()
+    revoked_at: datetime | None = _time()
+
+
+class UserRow(_Table, table=True):
+    """Somebody who signs in to the panel; ``password`` is a scrypt hash with its salt and cost, ``role`` read or write."""
+
+    __tablename__ = "bounceparse_users"
+    name: str = _text(primary_key=True)
+    password: str = _text()
+    role: str = _text()
+    sender: str | None = _text(null=True)
+    created_at: datetime = _time(null=False)
+    disabled_at: datetime | None = _time()
+
+
+class SessionRow(_Table, table=True):
+    """Somebody signed in: the SHA-256 of the cookie's value."""
+
+    __tablename__ = "bounceparse_sessions"
+    hash: bytes = Field(sa_column=sa.Column(sa.LargeBinary, primary_key=True))
+    name: str = _text()
+    created_at: datetime = _time(null=False)
+    expires_at: datetime = _time(null=False)
+
+
 class StateRow(_Table, table=True):
     """Numbers that must survive: ``seq`` (its row is also the lock that puts writers in a line), ``ledger``, ..."""
 
@@ -485,3 +562,8 @@ alerts = _table(AlertRow)
 audit = _table(AuditRow)
 tombstones = _table(TombstoneRow)
 fences = _table(FenceRow)
+outbox = _table(OutboxRow)
+deliveries = _table(DeliveryRow)
+api_tokens = _table(ApiTokenRow)
+users = _table(UserRow)
+sessions = _table(SessionRow)
