@@ -21,7 +21,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -42,6 +42,8 @@ _SECRET_BYTES = 32
 _MAC_BYTES = 10
 _MOST_KEYS = 255
 _MOST_CANDIDATES = 20
+_HASHING = "hashing"
+"""What stands for a number in the line of a key that only hashes."""
 
 
 class Purpose(StrEnum):
@@ -87,9 +89,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """The keys in the order in which they were made: the last one signs, all of them verify."""
+    """The keys in the order in which they were made: the last one signs, all of them verify.
+
+    ``hashing`` is a key that was dropped, so that it signs and verifies nothing, but that hashes of addresses rest on.
+    """
 
     keys: tuple[Key, ...] = ()
+    hashing: Key | None = None
 
     def find(self, key_id: int) -> Key | None:
         """The key of this number."""
@@ -166,7 +172,7 @@ def _purpose_key(secret: bytes, purpose: Purpose) -> bytes:
     return hmac.digest(secret, b"bounceparse token 1 " + purpose.encode(), "sha256")
 
 
-# The keys file: a line a key: number, day made, secret in base32.
+# The keys file: a line a key: number (or "hashing"), day made, secret in base32.
 
 
 def add_key(keyring: Keyring, today: date) -> Keyring:
@@ -177,7 +183,7 @@ def add_key(keyring: Keyring, today: date) -> Keyring:
     key_id = next((one for one in ids if one not in taken), None)
     if key_id is None:
         raise ConfigError("all 255 key numbers are taken: drop keys whose tokens are no longer needed")
-    return Keyring((*keyring.keys, Key(key_id, secrets.token_bytes(_SECRET_BYTES), today)))
+    return replace(keyring, keys=(*keyring.keys, Key(key_id, secrets.token_bytes(_SECRET_BYTES), today)))
 
 
 def drop_key(keyring: Keyring, key_id: int) -> Keyring:
@@ -186,12 +192,17 @@ def drop_key(keyring: Keyring, key_id: int) -> Keyring:
         raise ConfigError(f"there is no key {key_id}: `bounceparse keys list` shows them")
     if keyring.keys[-1].id == key_id:
         raise ConfigError(f"key {key_id} is the one that signs: make a new one first with `bounceparse keys rotate`")
-    return Keyring(tuple(key for key in keyring.keys if key.id != key_id))
+    rest = tuple(key for key in keyring.keys if key.id != key_id)
+    # Hashes of addresses rest on the oldest key for good: without it nobody could find what they stand for.
+    oldest = keyring.keys[0] if keyring.keys[0].id == key_id else None
+    return Keyring(rest, keyring.hashing or oldest)
 
 
 def format_keys(keyring: Keyring) -> str:
     """The text of a keys file."""
     lines = [f"{key.id} {key.created.isoformat()} {_encode(key.secret)}" for key in keyring.keys]
+    if (old := keyring.hashing) is not None:
+        lines.insert(0, f"{_HASHING} {old.created.isoformat()} {_encode(old.secret)}")
     return "# Keys of bounceparse: number, day made, secret. The last one signs. Keep this file secret.\n" + "".join(
         f"{line}\n" for line in lines
     )
@@ -200,13 +211,16 @@ def format_keys(keyring: Keyring) -> str:
 def parse_keys(text: str) -> Keyring:
     """The keyring that a keys file's text holds; lines may be parted by ``;`` too. Raises ``ConfigError``, without secrets."""
     keys: list[Key] = []
+    hashing: Key | None = None
     for number, line in enumerate(text.replace(";", "\n").splitlines(), 1):
         words = line.partition("#")[0].split()
-        if words:
+        if words and words[0] == _HASHING:
+            hashing = _parse_key(["1", *words[1:]], number)
+        elif words:
             keys.append(_parse_key(words, number))
     if len({key.id for key in keys}) != len(keys):
         raise ConfigError("two keys have the same number")
-    return Keyring(tuple(keys))
+    return Keyring(tuple(keys), hashing)
 
 
 def _parse_key(words: list[str], line: int) -> Key:
