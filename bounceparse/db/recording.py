@@ -23,6 +23,7 @@ from bounceparse.db.requests import Proven, mark_rows, note_waiting, prove
 from bounceparse.db.rows import NewOutcome, event_key, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.standings import judge, measure_coverage, proven_mailboxes, update_standing
 from bounceparse.db.tables import UNSETTLED, messages, outcomes
+from bounceparse.db.tombstones import NOTHING_KEPT, erased_keys
 from bounceparse.db.types import Utc
 from bounceparse.ingest import Recorded
 from bounceparse.match import match
@@ -41,17 +42,24 @@ def record_messages(
     raw_limit: int,
     settings: RequestSettings = NO_SETTINGS,
 ) -> Recorded:
-    """Write a batch. What is recorded already, here or from another mailbox, is not written again."""
-    written = insert_new(connection, messages, [_message_row(one, now, raw_limit) for one in batch])
+    """Write a batch. What is recorded already, here or from another mailbox, is not written again.
+
+    Of a report that was erased only its place is noted, so that it is not fetched again.
+    """
+    rows = [_message_row(one, now, raw_limit) for one in batch]
+    if erased := erased_keys(connection, [one.key for one in batch]):
+        batch = [one for one in batch if one.key not in erased]
+        rows = [{**row, **NOTHING_KEPT} if row["key"] in erased else row for row in rows]
+    written = insert_new(connection, messages, rows)
     every = {new.key: new for one in batch for new in new_outcomes(one)}
     known = _known_keys(connection, list(every))
     fresh = [new for new in every.values() if new.key not in known]
     proven: list[Proven] = []
     if fresh:
-        rows, proven = _outcome_rows(connection, fresh, settings, now)
-        insert_new(connection, outcomes, rows)
-        move_statuses(connection, rows)
-        update_standing(connection, rows, policy, now)
+        new_rows, proven = _outcome_rows(connection, fresh, settings, now)
+        insert_new(connection, outcomes, new_rows)
+        move_statuses(connection, new_rows)
+        update_standing(connection, new_rows, policy, now)
     note_waiting(connection, batch, fresh, proven, now)
     return Recorded(written, sum(len(one.outcomes) for one in batch), len(fresh))
 
