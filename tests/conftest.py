@@ -6,9 +6,9 @@ import os
 from collections.abc import Generator
 
 import pytest
-from databases import database_url, empty_url, postgresql, store
+from databases import database_url, empty_url, new_url, postgresql, store
 
-__all__ = ["database_url", "empty_url", "postgresql", "store"]
+__all__ = ["database_url", "empty_url", "new_url", "postgresql", "store"]
 
 
 @pytest.hookimpl(wrapper=True)

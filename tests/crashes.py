@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from databases import _new_database
+from databases import migrated_database, migrated_sqlite
 
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.db.engine import Database
 from bounceparse.db.tables import METADATA
 from bounceparse.mailboxes.account import ImapAccount
@@ -33,8 +33,7 @@ class Databases:
 
     def __init__(self, folder: Path, server: str | None, sent: Sequence[tuple[str, str]]) -> None:
         self.folder = folder
-        self.template = _new_database(server) if server else f"sqlite:///{folder}/template.db"
-        upgrade(self.template)
+        self.template = migrated_database(server) if server else migrated_sqlite(folder / "template.db")
         with Store(self.template) as store:
             for message_id, recipient in sent:
                 store.record_sent(message_id, recipient, stream="shop", category="transactional")

@@ -1,17 +1,22 @@
 """Databases for tests: a fresh, migrated SQLite file and a fresh, migrated PostgreSQL database.
 
+Every test that records anything takes one of the fixtures ``database_url``, ``store`` or ``empty_url`` and so runs on
+both. A migrated database is a copy of one that was migrated once a session: it takes milliseconds.
+
 PostgreSQL is started once a session, on a Unix socket in a temporary folder; as root it runs as user postgres. Without
 an installed server its tests are skipped, unless BOUNCEPARSE_TEST_ALL=1 makes that a failure.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,7 +54,10 @@ def postgresql() -> Iterator[str]:
 
     try:
         run(str(binaries / "initdb"), "-D", str(cluster), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c max_connections=50"
+        options = (
+            f"-c listen_addresses='' -c unix_socket_directories={folder} -c max_connections=50"
+            " -c fsync=off -c full_page_writes=off"  # no test cuts the power
+        )
         run(str(binaries / "pg_ctl"), "-D", str(cluster), "-o", options, "-l", str(folder / "log"), "-w", "start")
         try:
             yield f"postgresql+psycopg://postgres@/{{}}?host={folder}"
@@ -59,28 +67,91 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _new_database(server: str) -> str:
-    name = f"t{uuid.uuid4().hex}"
+@contextmanager
+def _administering(server: str) -> Iterator[sa.Connection]:
     engine = sa.create_engine(server.format("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def new_database(server: str, template: str = "template1") -> str:
+    """The URL of a new database on a PostgreSQL, a copy of ``template``: without tables unless that has some."""
+    name = f"t{uuid.uuid4().hex}"
+    with _administering(server) as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
     return server.format(name)
 
 
+def drop_database(server: str, url: str) -> None:
+    """Drop a database, whoever is still connected to it; it may be gone already."""
+    with _administering(server) as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {sa.make_url(url).database} WITH (FORCE)"))
+
+
+def migrated_database(server: str) -> str:
+    """The URL of a new database on a PostgreSQL, with our schema."""
+    return new_database(server, _migrated_template(server))
+
+
+@functools.cache
+def _migrated_template(server: str) -> str:
+    url = new_database(server)
+    upgrade(url)
+    return str(sa.make_url(url).database)
+
+
+@functools.cache
+def _migrated_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        upgrade(f"sqlite:///{folder}/b.db")
+        return Path(folder, "b.db").read_bytes()
+
+
+def migrated_sqlite(path: Path) -> str:
+    """The URL of a new SQLite file with our schema: for tests of what only SQLite does, and for helpers."""
+    path.write_bytes(_migrated_file())
+    return f"sqlite:///{path}"
+
+
+NewDatabase = Callable[..., str]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database without tables."""
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewDatabase]:
+    """Makes databases of one kind: ``new_url()`` is the URL of one with our schema, ``new_url(empty=True)`` without."""
+    made: list[str] = []
+
+    def on_sqlite(*, empty: bool = False) -> str:
+        path = tmp_path / f"bounceparse{len(made) or ''}.db"
+        made.append(f"sqlite:///{path}" if empty else migrated_sqlite(path))
+        return made[-1]
+
+    def on_postgresql(*, empty: bool = False) -> str:
+        made.append(new_database(server) if empty else migrated_database(server))
+        return made[-1]
+
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/bounceparse.db"
-    return _new_database(request.getfixturevalue("postgresql"))
+        yield on_sqlite
+        return
+    server = request.getfixturevalue("postgresql")
+    yield on_postgresql
+    for url in made:
+        drop_database(server, url)
 
 
 @pytest.fixture
-def database_url(empty_url: str) -> str:
+def empty_url(new_url: NewDatabase) -> str:
+    """The URL of a database without tables."""
+    return new_url(empty=True)
+
+
+@pytest.fixture
+def database_url(new_url: NewDatabase) -> str:
     """The URL of a database with our schema."""
-    upgrade(empty_url)
-    return empty_url
+    return new_url()
 
 
 @pytest.fixture

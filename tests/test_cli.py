@@ -132,8 +132,8 @@ def test_init_never_overwrites_silently(tmp_path: Path) -> None:
     assert path.read_text() != "mine"
 
 
-def test_the_database_commands_on_a_fresh_sqlite_file(tmp_path: Path) -> None:
-    (tmp_path / "bounceparse.toml").write_text('[database]\nurl = "sqlite:///b.db"\n')
+def test_the_database_commands_on_a_fresh_database(empty_url: str, tmp_path: Path) -> None:
+    (tmp_path / "bounceparse.toml").write_text(f'[database]\nurl = "{empty_url}"\n')
     before = run("db", "check")
     assert (before.exit_code, "run `bounceparse db upgrade`" in before.stderr) == (1, True)
     assert run("db", "upgrade").exit_code == 0

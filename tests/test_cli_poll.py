@@ -1,4 +1,4 @@
-"""``poll``, ``replay`` and ``doctor`` from the command line, against an IMAP server in this process."""
+"""``poll``, ``replay`` and ``doctor`` from the command line, against an IMAP server in this process and both databases."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from databases import NewDatabase
 
 from bounceparse.cli import main
 from bounceparse.db import Store, upgrade
@@ -51,12 +52,12 @@ To: jan{number}@example.com
 
 
 @pytest.fixture
-def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A server with three bounces in a mailbox, and a configuration that names it."""
+def port(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server with three bounces in a mailbox, a configuration that names it, and an environment with the database."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("BOUNCEPARSE_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
-    upgrade(f"sqlite:///{tmp_path}/b.db")
+    monkeypatch.setenv("BOUNCEPARSE_DATABASE__URL", database_url)
     with serve({USER: [bounce(1), bounce(2), bounce(3)]}) as port:
         configure(port)
         yield port
@@ -64,7 +65,7 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 def configure(port: int, more: str = "", password: str = PASSWORD) -> None:
     Path("bounceparse.toml").write_text(
-        f'[database]\nurl = "sqlite:///b.db"\n[mailbox.bounces]\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n'
+        f'[mailbox.bounces]\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n'
         f'username = "{USER}"\npassword = "{password}"\n{more}'
     )
     Path("bounceparse.toml").chmod(0o600)
@@ -115,8 +116,8 @@ def test_a_refused_login_needs_a_person(port: int) -> None:
     assert "mailbox bounces" in result.stderr
 
 
-def test_a_locked_mailbox_is_skipped(port: int) -> None:
-    with Store("sqlite:///b.db") as store, store.lock("bounces", "INBOX"):
+def test_a_locked_mailbox_is_skipped(port: int, store: Store) -> None:
+    with store.lock("bounces", "INBOX"):
         result = run("poll")
     assert (result.exit_code, result.stdout) == (75, "")
     assert result.stderr.strip().endswith("skipped")
@@ -129,12 +130,15 @@ def test_only_the_mailbox_that_is_named_is_polled(port: int) -> None:
     assert (unknown.exit_code, "known are bounces, other" in unknown.stderr) == (1, True)
 
 
-def test_a_database_without_a_schema_is_told_before_any_mailbox_is_touched(port: int) -> None:
-    Path("b.db").unlink()
+def test_a_database_without_a_schema_is_told_before_any_mailbox_is_touched(
+    port: int, new_url: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_url(empty=True)
+    monkeypatch.setenv("BOUNCEPARSE_DATABASE__URL", url)
     result = run("poll")
     assert result.exit_code == 1
     assert "bounceparse db upgrade" in result.stderr
-    upgrade("sqlite:///b.db")
+    upgrade(url)
     assert lines(run("poll", "--json"))[0]["messages"] == 3
 
 
@@ -149,7 +153,9 @@ def test_a_message_that_cannot_be_read_is_told_and_held(port: int, monkeypatch: 
 
 
 @pytest.mark.parametrize("confirmation", [("doctor", "--confirm", "bounces"), ("poll", "--go")])
-def test_a_guarded_folder_is_only_looked_at_until_a_person_confirms(port: int, confirmation: tuple[str, ...]) -> None:
+def test_a_guarded_folder_is_only_looked_at_until_a_person_confirms(
+    port: int, store: Store, confirmation: tuple[str, ...]
+) -> None:
     """Both ways of confirming do; the poll says how many messages look like reports, and what would become of them."""
     configure(port, 'first_poll = "guard"\nafter = "delete"\n')
     for _ in range(2):
@@ -160,7 +166,7 @@ def test_a_guarded_folder_is_only_looked_at_until_a_person_confirms(port: int, c
     assert run(*confirmation).exit_code == 0
     polls = [run("poll", "--json"), run("poll", "--json")]
     assert [poll.exit_code for poll in polls] == [0, 0]
-    assert len(recorded()) == 3
+    assert len(list(store.outcomes())) == 3
     assert lines(polls[1])[0]["fetched"] == 0
 
 
@@ -176,12 +182,7 @@ def test_another_consequence_is_confirmed_anew(port: int) -> None:
     assert "confirmed" in run("doctor", "--confirm", "bounces").stdout
 
 
-def recorded() -> list[object]:
-    with Store("sqlite:///b.db") as store:
-        return list(store.outcomes())
-
-
-def test_held_messages_are_listed_shown_and_retried(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_messages_are_listed_shown_and_retried(port: int, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the reader's fault is mended, a retry records them and the next poll marks them."""
     with monkeypatch.context() as broken:
         broken.setattr("bounceparse.reading.classify", lambda *_: 1 / 0)
@@ -197,7 +198,7 @@ def test_held_messages_are_listed_shown_and_retried(port: int, monkeypatch: pyte
     assert run("held", "show", "99").exit_code == 1
     assert run("held", "retry", first).stdout == "1 recorded, 0 still held\n"
     assert run("held", "retry").stdout == "2 recorded, 0 still held\n"
-    assert (lines(run("held", "list", "--json")), len(recorded())) == ([], 3)
+    assert (lines(run("held", "list", "--json")), len(list(store.outcomes()))) == ([], 3)
     assert lines(run("poll", "--json"))[0]["marked"] == 3
 
 
@@ -238,9 +239,11 @@ def test_doctor_finds_all_in_order(port: int) -> None:
     assert "3 messages in INBOX" in result.stdout
 
 
-def test_doctor_names_what_is_wrong_and_goes_on(port: int) -> None:
+def test_doctor_names_what_is_wrong_and_goes_on(
+    port: int, new_url: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     configure(port, '[mailbox.other]\nhost = "127.0.0.1"\nport = 1\ntls = "none"\nusername = "x"\npassword = "x"\n')
-    Path("b.db").unlink()
+    monkeypatch.setenv("BOUNCEPARSE_DATABASE__URL", new_url(empty=True))
     Path("bounceparse.toml").chmod(0o644)
     result = run("doctor")
     wrong = [line for line in result.stdout.splitlines() if line.startswith("wrong")]

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from bounceparse.advice import LANGUAGES, NO_BOUNCE, _texts, advice
 from bounceparse.cli import main
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.outcomes import REASONS
 
 ESCAPE = "\x1b]0;owned\x07"
@@ -52,14 +52,13 @@ Subject: {subject}
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An empty database with a configuration in the working directory."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("BOUNCEPARSE_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
-    Path("bounceparse.toml").write_text('[database]\nurl = "sqlite:///b.db"\n')
-    upgrade("sqlite:///b.db")
-    with Store("sqlite:///b.db") as store:
+    Path("bounceparse.toml").write_text(f'[database]\nurl = "{database_url}"\n')
+    with Store(database_url) as store:
         yield store
 
 

@@ -1,4 +1,7 @@
-"""Databases that fail in the middle of a poll: nothing is marked that is not recorded, and the next poll repairs it."""
+"""Databases that fail in the middle of a poll: nothing is marked that is not recorded, and the next poll repairs it.
+
+Each test is about a fault of the one database or the other, as its name says, but for the last.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ import pytest
 import sqlalchemy as sa
 from bounces import dsns
 from crashes import state
+from databases import migrated_database, migrated_sqlite
 from servers import Dovecot, running_dovecot
 
-from bounceparse.db import Store, engine, upgrade
+from bounceparse.db import Store, engine
 from bounceparse.errors import MailboxError, StoreError
 from bounceparse.ingest import PollResult, Progress, poll_mailbox
 from bounceparse.mailboxes.imap import open_mailbox
@@ -65,8 +69,7 @@ def test_a_sqlite_file_that_vanishes_is_noticed_before_anything_is_marked(
     dovecot: Dovecot, folder: str, tmp_path: Path, replaced: bool
 ) -> None:
     """SQLite itself would go on writing into the file that no longer has a name."""
-    url = f"sqlite:///{tmp_path}/a.db"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "a.db")
     keep = tmp_path / "moved"
     keep.mkdir()
 
@@ -74,7 +77,7 @@ def test_a_sqlite_file_that_vanishes_is_noticed_before_anything_is_marked(
         for file in tmp_path.glob("a.db*"):
             shutil.move(file, keep / file.name)
         if replaced:
-            upgrade(url)
+            migrated_sqlite(tmp_path / "a.db")
 
     error = fail(dovecot, folder, url, move_away)
     assert not error.temporary
@@ -88,12 +91,11 @@ def test_a_sqlite_file_that_vanishes_is_noticed_before_anything_is_marked(
     assert len(state(url)["outcomes"]) == 40
 
 
-def test_a_full_disk_is_temporary(
+def test_a_disk_too_full_for_sqlite_is_temporary(
     dovecot: Dovecot, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch is undone, no message is held for it, and the next poll with room goes on."""
-    url = f"sqlite:///{tmp_path}/a.db"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "a.db")
     pages = sa.create_engine(url).connect().execute(sa.text("PRAGMA page_count")).scalar_one()
     with monkeypatch.context() as small:
         small.setattr(engine, "_PRAGMAS", (*engine._PRAGMAS, f"max_page_count = {pages + 1}"))
@@ -108,8 +110,7 @@ def test_a_locked_sqlite_file_is_temporary(
     dovecot: Dovecot, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another program holds the write lock for longer than we wait."""
-    url = f"sqlite:///{tmp_path}/a.db"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "a.db")
     monkeypatch.setattr(engine, "_PRAGMAS", ("busy_timeout = 100", *engine._PRAGMAS[1:]))
     other = sa.create_engine(url).connect()
     error = fail(dovecot, folder, url, lambda: other.exec_driver_sql("BEGIN IMMEDIATE") and None)
@@ -188,29 +189,23 @@ def test_a_postgresql_database_that_is_dropped_needs_a_person(
 
 
 def _fresh_postgresql(request: pytest.FixtureRequest) -> str:
-    from databases import _new_database
-
-    url = _new_database(request.getfixturevalue("postgresql"))
-    upgrade(url)
-    return url
+    return migrated_database(request.getfixturevalue("postgresql"))
 
 
 def test_a_folder_that_is_renamed_while_it_is_polled_loses_nothing(
-    dovecot: Dovecot, folder: str, tmp_path: Path
+    dovecot: Dovecot, folder: str, database_url: str
 ) -> None:
     """The connection breaks or the folder is gone; under its new name the rest is read."""
-    url = f"sqlite:///{tmp_path}/a.db"
-    upgrade(url)
 
     def rename(result: PollResult, total: int | None) -> None:
         if result.fetched == 10:
             subprocess.run(["mv", str(dovecot.maildir(folder)), str(dovecot.maildir(f"{folder}2"))], check=True)
 
     with suppress(MailboxError):
-        poll(dovecot, folder, url, rename)
+        poll(dovecot, folder, database_url, rename)
     for name in (folder, f"{folder}2"):
         try:
-            poll(dovecot, name, url)
+            poll(dovecot, name, database_url)
         except MailboxError as error:
             assert name == folder and not error.temporary
-    assert len(state(url)["outcomes"]) == 40
+    assert len(state(database_url)["outcomes"]) == 40

@@ -50,9 +50,9 @@ def run(config: Path, *words: str) -> str:
     return result.output
 
 
-def write(config: Path, port: int) -> None:
+def write(config: Path, database_url: str, port: int) -> None:
     config.write_text(
-        '[database]\nurl = "sqlite:///b.db"\n'
+        f'[database]\nurl = "{database_url}"\n'
         f'[mailbox.answers]\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\nusername = "{USER}"\npassword = "{PASSWORD}"\n'
         'role = "mixed"\nauthserv_id = "mx.example.com"\n'
         '[policy]\nunsubscribe_addresses = ["unsubscribe@example.com"]\n'
@@ -69,10 +69,10 @@ def complaint(returned: str) -> str:
     )
 
 
-def test_requests_and_complaints_delivered_by_lmtp_act_on_those_who_sent_them(config: Path) -> None:
+def test_requests_and_complaints_delivered_by_lmtp_act_on_those_who_sent_them(config: Path, empty_url: str) -> None:
     """By token in the address, by words of an authentic sender, by a header-only report, by Message-ID; noise does nothing."""
     with dovecot_with_lmtp() as (server, lmtp):
-        write(config, server.plain)
+        write(config, empty_url, server.plain)
         run(config, "keys", "new")
         run(config, "db", "upgrade")
         made = {}

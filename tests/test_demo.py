@@ -1,4 +1,7 @@
-"""``bounceparse demo``: two mailboxes polled for real, shown, and left behind to be asked further."""
+"""``bounceparse demo``: two mailboxes polled for real, shown, and left behind to be asked further.
+
+On SQLite only: the database is the demo's own, a file in its folder.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from bounceparse.classify import classify
 from bounceparse.cli import main
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.explain import explain, find_line
 from bounceparse.mime import Mail
 from bounceparse.parse import parse
@@ -249,11 +249,10 @@ def test_mail_without_an_outcome_is_explained_too() -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(database_url: str) -> Iterator[Store]:
     """A database in the configuration, with the message that the bounce is about in its ledger."""
-    Path("bounceparse.toml").write_text('[database]\nurl = "sqlite:///b.db"\n')
-    upgrade("sqlite:///b.db")
-    with Store("sqlite:///b.db") as store:
+    Path("bounceparse.toml").write_text(f'[database]\nurl = "{database_url}"\n')
+    with Store(database_url) as store:
         store.record_sent("1@shop.example", "user1@example.pl", customer="7", stream="orders")
         Path("dead.eml").write_bytes(dsn(1))
         yield store

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from bounces import dsn, dsns
+from crashes import state
 from servers import Dovecot, running_dovecot
 
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.errors import MailboxError, MailboxLocked
 from bounceparse.ingest import PollResult, poll_mailbox
 from bounceparse.mailboxes import imap
@@ -27,35 +27,9 @@ def dovecot() -> Iterator[Dovecot]:
         yield server
 
 
-@pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path / "test.db") as store:
-        yield store
-
-
-def open_store(path: Path) -> Store:
-    url = f"sqlite:///{path}"
-    upgrade(url)
-    return Store(url)
-
-
 def poll(dovecot: Dovecot, store: Store, **changes: Any) -> PollResult:
     with open_mailbox(dovecot.account(**changes)) as mailbox:
         return poll_mailbox(mailbox, store)
-
-
-def recorded(path: Path) -> tuple[list[Any], list[Any]]:
-    """Messages and outcomes, without what depends on the moment."""
-    engine = sa.create_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
-        messages = connection.execute(
-            sa.text("SELECT uid, hex(key), marked_at IS NOT NULL FROM bounceparse_messages ORDER BY uid")
-        ).all()
-        outcomes = connection.execute(
-            sa.text("SELECT hex(key), recipient, status, reason FROM bounceparse_outcomes ORDER BY key")
-        ).all()
-    engine.dispose()
-    return list(messages), list(outcomes)
 
 
 def refusal(dovecot: Dovecot, **changes: Any) -> MailboxError:
@@ -67,31 +41,31 @@ def refusal(dovecot: Dovecot, **changes: Any) -> MailboxError:
 # -- polling
 
 
-def test_every_message_is_recorded_and_seen_and_a_second_poll_adds_nothing(dovecot: Dovecot, sqlite: Store) -> None:
+def test_every_message_is_recorded_and_seen_and_a_second_poll_adds_nothing(dovecot: Dovecot, store: Store) -> None:
     """More messages than a batch holds, two of them the same."""
     dovecot.load([*dsns(450), dsn(1)])
-    assert poll(dovecot, sqlite) == PollResult("bounces", 451, 451, 451, 450, 451, 0)
+    assert poll(dovecot, store) == PollResult("bounces", 451, 451, 451, 450, 451, 0)
     assert dovecot.flags() == ["S"] * 451
-    assert poll(dovecot, sqlite) == PollResult("bounces")
+    assert poll(dovecot, store) == PollResult("bounces")
 
 
-def test_what_a_person_has_read_is_recorded_too(dovecot: Dovecot, sqlite: Store) -> None:
+def test_what_a_person_has_read_is_recorded_too(dovecot: Dovecot, store: Store) -> None:
     r"""What to fetch is decided by what is recorded, not by \Seen."""
     dovecot.load(dsns(3))
     with dovecot.client() as person:
         person.fetch(person.search("ALL"), ["BODY[]"])
-    assert poll(dovecot, sqlite).new_outcomes == 3
+    assert poll(dovecot, store).new_outcomes == 3
 
 
-def test_what_arrives_during_a_poll_waits_for_the_next(dovecot: Dovecot, sqlite: Store) -> None:
+def test_what_arrives_during_a_poll_waits_for_the_next(dovecot: Dovecot, store: Store) -> None:
     """Nothing is lost between the search and the end."""
     dovecot.load(dsns(3))
     with open_mailbox(dovecot.account()) as mailbox:
         mailbox.uids()
         dovecot.load([dsn(4)])
-        assert poll_mailbox(mailbox, sqlite).new_outcomes >= 3
-    poll(dovecot, sqlite)
-    assert len(list(sqlite.outcomes())) == 4
+        assert poll_mailbox(mailbox, store).new_outcomes >= 3
+    poll(dovecot, store)
+    assert len(list(store.outcomes())) == 4
 
 
 def test_large_folders_are_searched_in_windows(dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +91,7 @@ def test_batches_are_bounded_in_number_and_bytes(dovecot: Dovecot) -> None:
     assert [len(batch) for batch in batches] == [5, 3, 2, 1]
 
 
-def test_a_large_message_is_fetched_up_to_the_limit_and_recorded_as_cut(dovecot: Dovecot, sqlite: Store) -> None:
+def test_a_large_message_is_fetched_up_to_the_limit_and_recorded_as_cut(dovecot: Dovecot, store: Store) -> None:
     """The messages around it are whole, and the whole one's size is kept."""
     dovecot.load([dsn(1), dsn(2, padding=200_000), dsn(3)])
     with open_mailbox(dovecot.account(max_message=50_000)) as mailbox:
@@ -125,10 +99,10 @@ def test_a_large_message_is_fetched_up_to_the_limit_and_recorded_as_cut(dovecot:
     assert len(fetched[2].raw) == 50_000
     assert fetched[2].size > 200_000
     assert all(len(fetched[uid].raw) == fetched[uid].size for uid in (1, 3))
-    assert poll(dovecot, sqlite, max_message=50_000).messages == 3
+    assert poll(dovecot, store, max_message=50_000).messages == 3
 
 
-def test_a_message_that_others_expunge_before_it_is_fetched_is_passed_over(dovecot: Dovecot, sqlite: Store) -> None:
+def test_a_message_that_others_expunge_before_it_is_fetched_is_passed_over(dovecot: Dovecot, store: Store) -> None:
     """The rest of its batch is recorded."""
     dovecot.load(dsns(10))
     with open_mailbox(dovecot.account()) as mailbox, dovecot.client() as other:
@@ -139,15 +113,15 @@ def test_a_message_that_others_expunge_before_it_is_fetched_is_passed_over(dovec
     assert fetched == [1, 2, 3, 6, 7, 8, 9, 10]
 
 
-def test_a_new_uidvalidity_loses_and_doubles_nothing(dovecot: Dovecot, sqlite: Store) -> None:
+def test_a_new_uidvalidity_loses_and_doubles_nothing(dovecot: Dovecot, store: Store) -> None:
     """The folder is deleted and made anew with the same mails and one more."""
     dovecot.load(dsns(5), "Bounces")
-    assert poll(dovecot, sqlite, folder="Bounces").new_outcomes == 5
+    assert poll(dovecot, store, folder="Bounces").new_outcomes == 5
     with dovecot.client() as other:
         other.delete_folder("Bounces")
         other.create_folder("Bounces")
     dovecot.load(dsns(6), "Bounces")
-    assert poll(dovecot, sqlite, folder="Bounces") == PollResult("bounces", 6, 6, 6, 1, 6, 0)
+    assert poll(dovecot, store, folder="Bounces") == PollResult("bounces", 6, 6, 6, 1, 6, 0)
 
 
 def test_a_folder_made_anew_while_it_is_open_is_left_to_the_next_poll(dovecot: Dovecot) -> None:
@@ -160,19 +134,19 @@ def test_a_folder_made_anew_while_it_is_open_is_left_to_the_next_poll(dovecot: D
     assert caught.value.temporary
 
 
-def test_an_overlapping_poll_is_refused(dovecot: Dovecot, sqlite: Store, tmp_path: Path) -> None:
+def test_an_overlapping_poll_is_refused(dovecot: Dovecot, store: Store, database_url: str) -> None:
     """It says so at once, does not even log in, and touches nothing."""
     dovecot.load(dsns(2))
     account = dovecot.account(password=lambda: pytest.fail("logged in"))
     with (
-        sqlite.lock("bounces", "INBOX"),
-        Store(f"sqlite:///{tmp_path / 'test.db'}") as other,
+        store.lock("bounces", "INBOX"),
+        Store(database_url) as other,
         open_mailbox(account) as mailbox,
         pytest.raises(MailboxLocked) as caught,
     ):
         poll_mailbox(mailbox, other)
     assert caught.value.temporary
-    assert poll(dovecot, sqlite).new_outcomes == 2
+    assert poll(dovecot, store).new_outcomes == 2
 
 
 # -- marking
@@ -201,14 +175,14 @@ AFTER = ["seen", "keyword:Processed", "move:Done", "delete", "nothing"]
 
 @pytest.mark.parametrize("after", AFTER)
 def test_each_way_of_marking_while_a_second_client_expunges(
-    dovecot: Dovecot, sqlite: Store, after: str, monkeypatch: pytest.MonkeyPatch
+    dovecot: Dovecot, store: Store, after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All is recorded and settled; the messages that are left are where and as ``after`` says; nobody else's are touched."""
     dovecot.load(dsns(12))
     with dovecot.client() as other:
         other.delete_messages([12])  # somebody's own: marked as deleted, not expunged
     with expunging(dovecot, [3, 7], monkeypatch):
-        assert poll(dovecot, sqlite, after=after) == PollResult("bounces", 11, 11, 11, 11, 11, 0)
+        assert poll(dovecot, store, after=after) == PollResult("bounces", 11, 11, 11, 11, 11, 0)
     left = [flags for flags in dovecot.flags() if "T" not in flags]
     assert len(left) == (0 if after in ("delete", "move:Done") else 9)
     assert len(dovecot.names("Done")) == (9 if after == "move:Done" else 0)
@@ -218,39 +192,39 @@ def test_each_way_of_marking_while_a_second_client_expunges(
     with dovecot.client() as other:
         assert len(other.search("KEYWORD Processed")) == (9 if after == "keyword:Processed" else 0)
         assert len(other.search("UNSEEN UNDELETED")) == (9 if after in ("keyword:Processed", "nothing") else 0)
-    assert poll(dovecot, sqlite, after=after) == PollResult("bounces")
+    assert poll(dovecot, store, after=after) == PollResult("bounces")
 
 
-def test_messages_are_moved_by_copy_where_the_server_has_no_move(sqlite: Store) -> None:
+def test_messages_are_moved_by_copy_where_the_server_has_no_move(store: Store) -> None:
     """COPY, then UID EXPUNGE of these messages only."""
     with running_dovecot(capability="IMAP4rev1 UIDPLUS") as dovecot:
         dovecot.load(dsns(5))
         with dovecot.client() as other:
             other.delete_messages([5])
-        assert poll(dovecot, sqlite, after="move:Done").marked == 4
+        assert poll(dovecot, store, after="move:Done").marked == 4
         assert len(dovecot.names("Done")) == 4
         assert len(dovecot.names()) == 1
 
 
 @pytest.mark.parametrize("after", ["seen", "delete", "nothing", "keyword:Processed"])
-def test_old_messages_are_deleted_after_their_days(dovecot: Dovecot, sqlite: Store, after: str) -> None:
+def test_old_messages_are_deleted_after_their_days(dovecot: Dovecot, store: Store, after: str) -> None:
     """Younger ones are flagged and go when they are old enough, even if keep_days comes later; others' mail stays."""
     with dovecot.client() as other:
         for number, days in enumerate((40, 29, 0), 1):
             other.append("INBOX", dsn(number), msg_time=datetime.now(UTC) - timedelta(days=days))
     if after != "delete":
-        assert poll(dovecot, sqlite, after=after).marked == 3
-        assert poll(dovecot, sqlite, after=after, keep_days=30).marked == 1
+        assert poll(dovecot, store, after=after).marked == 3
+        assert poll(dovecot, store, after=after, keep_days=30).marked == 1
     else:
-        assert poll(dovecot, sqlite, after=after, keep_days=30).marked == 3
+        assert poll(dovecot, store, after=after, keep_days=30).marked == 3
     with dovecot.client() as other:
         assert other.search("ALL") == [2, 3]
         assert len(other.search("SEEN")) == (2 if after in ("seen", "delete") else 0)
         assert len(other.search("KEYWORD Processed")) == (2 if after.startswith("keyword") else 0)
         other.add_flags([2], [r"\Deleted"])  # as a poll that died before it expunged
-    assert poll(dovecot, sqlite, after=after, keep_days=30) == PollResult("bounces")
-    assert poll(dovecot, sqlite, after=after, keep_days=10).marked == 1
-    assert poll(dovecot, sqlite, after=after, keep_days=0).marked == 1
+    assert poll(dovecot, store, after=after, keep_days=30) == PollResult("bounces")
+    assert poll(dovecot, store, after=after, keep_days=10).marked == 1
+    assert poll(dovecot, store, after=after, keep_days=0).marked == 1
     assert dovecot.names() == []
 
 
@@ -263,16 +237,16 @@ def test_old_messages_are_deleted_after_their_days(dovecot: Dovecot, sqlite: Sto
     ],
 )
 def test_what_the_server_cannot_do_is_refused_up_front(
-    tmp_path: Path, sqlite: Store, capability: str, after: str, told: str
+    store: Store, database_url: str, capability: str, after: str, told: str
 ) -> None:
     """Before anything is recorded or marked, for good, and with the remedy."""
     with running_dovecot(capability=capability) as dovecot:
         dovecot.load(dsns(2))
         with pytest.raises(MailboxError, match=told) as caught:
-            poll(dovecot, sqlite, after=after)
+            poll(dovecot, store, after=after)
         assert not caught.value.temporary
         assert 'set after to "seen"' in str(caught.value)
-        assert recorded(tmp_path / "test.db") == ([], [])
+        assert state(database_url)["messages"] == []
 
 
 # -- getting in
@@ -336,18 +310,18 @@ def test_a_folder_that_is_not_there_needs_a_person(dovecot: Dovecot) -> None:
     assert "'Zwroty/ąę'" in str(error)
 
 
-def test_a_folder_with_a_name_of_its_own_is_polled(dovecot: Dovecot, sqlite: Store) -> None:
+def test_a_folder_with_a_name_of_its_own_is_polled(dovecot: Dovecot, store: Store) -> None:
     """Spaces and letters beyond ASCII, in the folder and in the target."""
     with dovecot.client() as other:
         other.create_folder("Zwroty pocztą")
         for mail in dsns(2):
             other.append("Zwroty pocztą", mail)
-    assert poll(dovecot, sqlite, folder="Zwroty pocztą", after='move:Zrobione "ąę"').marked == 2
+    assert poll(dovecot, store, folder="Zwroty pocztą", after='move:Zrobione "ąę"').marked == 2
     with dovecot.client('Zrobione "ąę"') as other:
         assert len(other.search("ALL")) == 2
 
 
-def test_a_server_that_is_down_is_temporary(dovecot: Dovecot, sqlite: Store) -> None:
+def test_a_server_that_is_down_is_temporary(dovecot: Dovecot, store: Store) -> None:
     """So is one that goes away in the middle; the poll after it finishes the work."""
     dovecot.load(dsns(30))
     with open_mailbox(dovecot.account(batch_messages=10)) as mailbox:
@@ -356,16 +330,16 @@ def test_a_server_that_is_down_is_temporary(dovecot: Dovecot, sqlite: Store) -> 
             dovecot.stop()
 
         with pytest.raises(MailboxError) as caught:
-            poll_mailbox(mailbox, sqlite, progress=stop)
+            poll_mailbox(mailbox, store, progress=stop)
     assert caught.value.temporary
     assert refusal(dovecot).temporary
     dovecot.start()
-    result = poll(dovecot, sqlite)
+    result = poll(dovecot, store)
     assert (result.messages, result.new_outcomes, result.marked) == (20, 20, 20)
     assert dovecot.flags() == ["S"] * 30
 
 
-def test_a_folder_deleted_while_it_is_open_is_temporary_then_needs_a_person(dovecot: Dovecot, sqlite: Store) -> None:
+def test_a_folder_deleted_while_it_is_open_is_temporary_then_needs_a_person(dovecot: Dovecot, store: Store) -> None:
     """The connection breaks; the next one finds no folder."""
     dovecot.load(dsns(3), "Bounces")
     with open_mailbox(dovecot.account(folder="Bounces")) as mailbox:
@@ -373,7 +347,7 @@ def test_a_folder_deleted_while_it_is_open_is_temporary_then_needs_a_person(dove
         with dovecot.client() as other:
             other.delete_folder("Bounces")
         with pytest.raises(MailboxError):
-            poll_mailbox(mailbox, sqlite)
+            poll_mailbox(mailbox, store)
     error = refusal(dovecot, folder="Bounces")
     assert not error.temporary
     assert "the folder is not there" in str(error)

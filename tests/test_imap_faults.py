@@ -6,15 +6,14 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from bounces import dsns
 from servers import Reply, Scripted, running_pymap, scripted
 
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.errors import ConfigError, MailboxError
 from bounceparse.ingest import Fetched, PollResult, poll_mailbox
 from bounceparse.mailboxes.answers import bodies, sizes, uid_set
@@ -336,27 +335,19 @@ def test_a_secret_command_that_fails_is_named(command: str, told: str, temporary
     assert caught.value.temporary is temporary
 
 
-@pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Store]:
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(url)
-    with Store(url) as store:
-        yield store
-
-
 # -- pymap: for those without Dovecot or root
 
 
 @pytest.mark.parametrize("after", ["seen", "move:Done"])
-def test_pymap_is_polled_to_the_end(sqlite: Store, after: str) -> None:
+def test_pymap_is_polled_to_the_end(store: Store, after: str) -> None:
     """Everything is recorded and settled; a second poll adds nothing."""
     with running_pymap() as pymap:
         pymap.load(dsns(7))
         account = pymap.account(after=after, batch_messages=3)
         with open_mailbox(account) as mailbox:
-            assert poll_mailbox(mailbox, sqlite) == PollResult("bounces", 7, 7, 7, 7, 7, 0)
+            assert poll_mailbox(mailbox, store) == PollResult("bounces", 7, 7, 7, 7, 7, 0)
         with open_mailbox(account) as mailbox:
-            assert poll_mailbox(mailbox, sqlite) == PollResult("bounces")
+            assert poll_mailbox(mailbox, store) == PollResult("bounces")
         with pymap.client() as other:
             assert len(other.search("ALL")) == (7 if after == "seen" else 0)
             assert other.search("UNSEEN") == []

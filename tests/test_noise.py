@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pytest
 from noise import JAN, NOISE, SHOP, Noise, compose
 from test_unsubscribe import REQUESTS
 
 from bounceparse import classify, parse
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.outcomes import Status
 from bounceparse.reports import Kind
 from bounceparse.requests import RequestSettings
@@ -28,10 +27,8 @@ AUTHENTIC = "Authentication-Results: mx.shop.example; dmarc=pass header.from=poc
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Store]:
-    url = f"sqlite:///{tmp_path}/b.db"
-    upgrade(url)
-    with Store(url, request_settings=SETTINGS, clock=lambda: NOW) as store:
+def database(database_url: str) -> Iterator[Store]:
+    with Store(database_url, request_settings=SETTINGS, clock=lambda: NOW) as store:
         store.record_sent("1@shop.example", JAN, stream="news", sender="shop")
         yield store
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from servers import make_certificate
 
 from bounceparse.cli import main
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.errors import ConfigError, StoreError
 from bounceparse.outgoing import Outgoing, OutgoingHeaders, outgoing_headers, sign_message_id
 from bounceparse.requests import RequestSettings
@@ -39,11 +39,9 @@ JAN = "jan@poczta.example"
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Store]:
+def database(database_url: str) -> Iterator[Store]:
     """A store with one message of a campaign to Jan, and one of another sender."""
-    url = f"sqlite:///{tmp_path}/b.db"
-    upgrade(url)
-    with Store(url, request_settings=RequestSettings(keyring=KEYS), clock=lambda: NOW) as store:
+    with Store(database_url, request_settings=RequestSettings(keyring=KEYS), clock=lambda: NOW) as store:
         store.record_sent("0@garden.example", JAN, stream="letters", sender="garden")
         yield store
 
@@ -271,12 +269,12 @@ def test_a_real_client_over_tls(database: Store, tmp_path: Path) -> None:
     assert list(database.mailable([JAN], "news")) == []
 
 
-def test_the_command_serves_over_tls(tmp_path: Path) -> None:
+def test_the_command_serves_over_tls(empty_url: str, tmp_path: Path) -> None:
     """From an empty folder: keys, headers, serve, a POST over TLS, the card."""
     certificate = make_certificate(tmp_path)
     config = tmp_path / "bounceparse.toml"
     config.write_text(
-        f'[database]\nurl = "sqlite:///b.db"\n[signing]\nkey_file = "k"\nunsubscribe_url = "{OUTGOING.unsubscribe_url}"\n'
+        f'[database]\nurl = "{empty_url}"\n[signing]\nkey_file = "k"\nunsubscribe_url = "{OUTGOING.unsubscribe_url}"\n'
     )
     run = lambda *words: CliRunner().invoke(main, ["--config", str(config), *words], catch_exceptions=False)  # noqa: E731
     assert run("keys", "new").exit_code == run("db", "upgrade").exit_code == 0
@@ -309,7 +307,7 @@ def test_the_command_serves_over_tls(tmp_path: Path) -> None:
         output, errors = server.communicate(timeout=30)
     assert "1 done" in output and "refused" in errors and "unsigned" in errors
     assert token not in output + errors
-    with Store(f"sqlite:///{tmp_path}/b.db") as store:
+    with Store(empty_url) as store:
         assert list(store.mailable([JAN], "news")) == []
 
 

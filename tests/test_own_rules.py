@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from bounceparse.cli import main
 from bounceparse.config import load_settings
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.evaluate import read_labels
 from bounceparse.reading import Place, Unread, read_batches
 from bounceparse.rules import load_rules
@@ -42,9 +42,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    upgrade(f"sqlite:///{folder}/b.db")
-    with Store(f"sqlite:///{folder}/b.db") as store:
+def store(folder: Path, database_url: str) -> Iterator[Store]:
+    """A database, in the configuration too."""
+    config = folder / "bounceparse.toml"
+    config.write_text(config.read_text().replace("sqlite:///b.db", database_url))
+    with Store(database_url) as store:
         yield store
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 from bounces import dsn, dsns
 from crashes import poll_in_child, state
+from databases import migrated_sqlite
 from servers import PASSWORD, USER, Dovecot, running_dovecot
-from test_imap import AFTER, expunging
 
-from bounceparse.db import Store, upgrade
-from bounceparse.ingest import PollResult, poll_mailbox
+from bounceparse.db import Store
+from bounceparse.ingest import poll_mailbox
 from bounceparse.mailboxes.imap import open_mailbox
 
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -123,8 +122,7 @@ def test_ten_kills_in_a_drain_of_every_kind_of_mail_end_as_an_undisturbed_poll(
         poll_mailbox(mailbox, store)
     assert dovecot.names(folder) == []
     assert len(dovecot.names("Done" + folder)) == len(mails)
-    calm = f"sqlite:///{tmp_path}/calm.db"
-    upgrade(calm)
+    calm = migrated_sqlite(tmp_path / "calm.db")
     dovecot.load(mails, "Calm" + folder)
     with Store(calm) as store, open_mailbox(dovecot.account(folder="Calm" + folder)) as mailbox:
         poll_mailbox(mailbox, store)
@@ -151,21 +149,3 @@ def test_two_pollers_in_parallel_lose_and_double_nothing(dovecot: Dovecot, datab
     assert len(found["messages"]) == len(set(found["messages"])) == 1200
     assert len(found["outcomes"]) == len({key for key, *_ in found["outcomes"]}) == 900
     assert all(dovecot.flags(folder) == ["S"] * 300 for folder in folders)
-
-
-@pytest.mark.parametrize("after", AFTER)
-def test_each_way_of_marking_on_postgresql_while_a_second_client_expunges(
-    dovecot: Dovecot, store: Store, after: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All is recorded and settled on either database; what is left is where ``after`` says."""
-    folder = f"E{os.urandom(4).hex()}"
-    dovecot.load(dsns(12), folder)
-    after = f"move:Done{folder}" if after.startswith("move") else after
-    account = dovecot.account(folder=folder, after=after)
-    with expunging(dovecot, [3, 7], monkeypatch, folder), open_mailbox(account) as mailbox:
-        assert poll_mailbox(mailbox, store) == PollResult("bounces", 12, 12, 12, 12, 12, 0)
-    assert len(dovecot.names(folder)) == (0 if after == "delete" or account.target else 10)
-    if account.target:
-        assert len(dovecot.names(account.target)) == 10
-    with open_mailbox(account) as mailbox:
-        assert poll_mailbox(mailbox, store) == PollResult("bounces")

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from outcome_factory import make_outcome
 
 from bounceparse.cli import main
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.db.engine import Database
 from bounceparse.db.reclassify import Difference, Verdict
 from bounceparse.db.tables import history, messages, outcomes, sent
@@ -323,15 +323,14 @@ def test_what_proved_a_request_when_it_came_stands(store: Store, database_url: s
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration whose rules have changed since three reports were recorded and kept."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("BOUNCEPARSE_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
-    Path("bounceparse.toml").write_text('[database]\nurl = "sqlite:///b.db"\n[rules]\nfiles = ["own.toml"]\n')
+    Path("bounceparse.toml").write_text(f'[database]\nurl = "{database_url}"\n[rules]\nfiles = ["own.toml"]\n')
     Path("own.toml").write_text(OWN)
-    upgrade("sqlite:///b.db")
-    with Store("sqlite:///b.db", keep_raw=True) as store:
+    with Store(database_url, keep_raw=True) as store:
         for number in (1, 2, 3):
             store.ingest(dsn(number))
     return tmp_path

@@ -294,10 +294,9 @@ def test_a_granted_role_reads_the_views_and_nothing_else(
     postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The SQL that `db grant-reader` prints is enough to read and write through the views, and for no table."""
-    from databases import _new_database
+    from databases import migrated_database
 
-    url = _new_database(postgresql)
-    upgrade(url)
+    url = migrated_database(postgresql)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BOUNCEPARSE_DATABASE__URL", url)
     monkeypatch.chdir(tmp_path)

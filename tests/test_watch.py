@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from bounces import dsn
 from servers import PASSWORD, USER, Dovecot, running_dovecot, scripted
 
-from bounceparse.db import Store, upgrade
+from bounceparse.db import Store
 from bounceparse.errors import BounceparseError, MailboxError
 from bounceparse.ingest import PollResult
 from bounceparse.mailboxes import watching
@@ -32,10 +33,9 @@ def dovecot() -> Iterator[Dovecot]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    upgrade(f"sqlite:///{tmp_path}/b.db")
-    with Store(f"sqlite:///{tmp_path}/b.db") as opened:
-        yield opened
+def folder() -> str:
+    """The name of a folder that no other test uses."""
+    return f"W{uuid.uuid4().hex}"
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> bool:
@@ -68,13 +68,13 @@ def watching_thread(account: Any, store: Store, **settings: Any) -> Iterator[lis
         assert not thread.is_alive()
 
 
-def test_mail_is_recorded_as_it_comes(dovecot: Dovecot, store: Store) -> None:
+def test_mail_is_recorded_as_it_comes(dovecot: Dovecot, store: Store, folder: str) -> None:
     """The server tells of it by IDLE: nothing waits for the next round."""
-    dovecot.load([dsn(1)], "Idle")
-    with watching_thread(dovecot.account(folder="Idle"), store, every=3600) as told:
+    dovecot.load([dsn(1)], folder)
+    with watching_thread(dovecot.account(folder=folder), store, every=3600) as told:
         assert wait_until(lambda: count(store) == 1)
         with dovecot.client() as other:
-            other.append("Idle", dsn(2))
+            other.append(folder, dsn(2))
         assert wait_until(lambda: count(store) == 2)
     assert set(told) == {None}
 
@@ -107,11 +107,11 @@ def test_a_server_that_is_restarted_again_and_again_loses_nothing(
     assert all(error is None or error.temporary for error in told)
 
 
-def test_a_stop_is_obeyed_after_the_batch_at_hand(dovecot: Dovecot, store: Store) -> None:
+def test_a_stop_is_obeyed_after_the_batch_at_hand(dovecot: Dovecot, store: Store, folder: str) -> None:
     """The rest is for the next poll."""
-    dovecot.load([dsn(number) for number in range(1, 41)], "Stop")
+    dovecot.load([dsn(number) for number in range(1, 41)], folder)
     stop = threading.Event()
-    account = dovecot.account(folder="Stop", batch_messages=10)
+    account = dovecot.account(folder=folder, batch_messages=10)
     record = store.record
 
     def record_and_stop(messages: Any) -> Any:
@@ -121,9 +121,9 @@ def test_a_stop_is_obeyed_after_the_batch_at_hand(dovecot: Dovecot, store: Store
     store.record = record_and_stop  # type: ignore[method-assign]
     watch(account, store, stop, lambda result, error: None)
     assert count(store) == 10
-    with open_mailbox(account) as mailbox, store.lock("bounces", "Stop"):
+    with open_mailbox(account) as mailbox, store.lock("bounces", folder):
         assert len(mailbox.uids()) == 40
-    assert sorted(dovecot.flags("Stop")) == [""] * 30 + ["S"] * 10
+    assert sorted(dovecot.flags(folder)) == [""] * 30 + ["S"] * 10
 
 
 def test_a_connection_that_ends_while_waiting_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,45 +168,48 @@ def test_pauses_grow_differ_and_heed_the_server() -> None:
 
 
 @pytest.fixture
-def configured(dovecot: Dovecot, tmp_path: Path) -> Path:
-    """A configuration that watches the folder Cli1."""
-    upgrade(f"sqlite:///{tmp_path}/b.db")
+def configured(dovecot: Dovecot, database_url: str, folder: str, tmp_path: Path) -> Path:
+    """A configuration that watches the folder."""
     path = tmp_path / "bounceparse.toml"
     path.write_text(
-        f'[database]\nurl = "sqlite:///b.db"\n[mailbox.bounces]\nhost = "127.0.0.1"\nport = {dovecot.plain}\n'
-        f'tls = "none"\nusername = "{USER}"\npassword = "{PASSWORD}"\nfolder = "Cli1"\n'
+        f'[database]\nurl = "{database_url}"\n[mailbox.bounces]\nhost = "127.0.0.1"\nport = {dovecot.plain}\n'
+        f'tls = "none"\nusername = "{USER}"\npassword = "{PASSWORD}"\nfolder = "{folder}"\n'
     )
     path.chmod(0o600)
     return path
 
 
 def test_signals_and_systemd(
-    dovecot: Dovecot, configured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dovecot: Dovecot,
+    store: Store,
+    folder: str,
+    configured: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """SIGHUP reads the configuration again, a bad one changes nothing, SIGTERM ends it with status 0."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(str(tmp_path / "notify"))
     listener.settimeout(60)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    dovecot.load([dsn(1)], "Cli1")
-    dovecot.load([dsn(2)], "Cli2")
+    dovecot.load([dsn(1)], folder)
+    dovecot.load([dsn(2)], f"{folder}2")
     process = subprocess.Popen(
         [sys.executable, "-m", "bounceparse", "--config", str(configured), "poll", "--watch"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
         assert listener.recv(100) == b"READY=1"
-        with Store(f"sqlite:///{tmp_path}/b.db") as store:
-            assert wait_until(lambda: count(store) == 1)
-            assert wait_until(lambda: "bounces" in store.last_polls())  # the heartbeat
-            text = configured.read_text()
-            configured.write_text("nonsense")
-            process.send_signal(signal.SIGHUP)
-            assert [listener.recv(100), listener.recv(100)] == [b"RELOADING=1", b"READY=1"]
-            configured.write_text(text.replace("Cli1", "Cli2"))
-            process.send_signal(signal.SIGHUP)
-            assert [listener.recv(100), listener.recv(100)] == [b"RELOADING=1", b"READY=1"]
-            assert wait_until(lambda: count(store) == 2)
+        assert wait_until(lambda: count(store) == 1)
+        assert wait_until(lambda: "bounces" in store.last_polls())  # the heartbeat
+        text = configured.read_text()
+        configured.write_text("nonsense")
+        process.send_signal(signal.SIGHUP)
+        assert [listener.recv(100), listener.recv(100)] == [b"RELOADING=1", b"READY=1"]
+        configured.write_text(text.replace(folder, f"{folder}2"))
+        process.send_signal(signal.SIGHUP)
+        assert [listener.recv(100), listener.recv(100)] == [b"RELOADING=1", b"READY=1"]
+        assert wait_until(lambda: count(store) == 2)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         assert listener.recv(100) == b"STOPPING=1"
