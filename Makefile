@@ -1,13 +1,14 @@
 # make            build .venv/ with everything that development needs
 # make demo       run the main job on sample mails
 # make test       run the tests
+# make bench      measure: speed of reading mail, of importing
 # make check      what CI checks beside the tests: lint, format, types, import contracts
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: all demo test check lint types contracts clean
+.PHONY: all demo test bench check lint types contracts clean
 
 all: $(READY)
 
@@ -26,6 +27,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n auto
+
+bench: $(READY)
+	$(VENV)/bin/python benchmarks/parse.py --rounds 5
+	$(VENV)/bin/python benchmarks/imports.py
 
 check: lint types contracts
 
