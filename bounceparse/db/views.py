@@ -96,6 +96,7 @@ _SENT = [
     "complained_at",
     "unsubscribed_at",
 ]
+_STREAMS = ("name", "sender", "category", "level", "why", "since", "checked_at")
 _NOW = {"sqlite": "strftime('%Y-%m-%d %H:%M:%f000+00:00', 'now')", "postgresql": "now()"}
 _WRITTEN = tuple(column.name for column in inbox.columns if column.name != "id")
 _TIMES = ("sent_at", "status_at")
@@ -107,7 +108,7 @@ def view_columns(name: str) -> tuple[str, ...]:
         "outcomes": tuple(_OUTCOMES),
         "standing": (*_STANDING, "active"),
         "sent": (*_SENT, "sender", "category"),
-        "streams": ("name", "sender", "category"),
+        "streams": _STREAMS,
     }[name]
 
 
@@ -121,7 +122,10 @@ def _query(name: str, dialect: str) -> str:
         active = f"lifted_at IS NULL AND (until IS NULL OR until > {_NOW[dialect]})"
         return f"SELECT {', '.join(_STANDING)}, {active} AS active FROM bounceparse_standing"  # noqa: S608
     if name == "streams":
-        return "SELECT name, sender, category FROM bounceparse_streams"
+        return (
+            "SELECT s.name, s.sender, s.category, COALESCE(h.level, 'ok') AS level, COALESCE(h.why, '') AS why,"
+            " h.since, h.checked_at FROM bounceparse_streams s LEFT JOIN bounceparse_health h ON h.stream = s.name"
+        )
     return _sent_query(dialect)
 
 
