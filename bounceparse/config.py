@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from bounceparse.addresses import address_key
 from bounceparse.errors import ConfigError, MailboxError
+from bounceparse.life import Life
 from bounceparse.mailboxes.account import ImapAccount, Secret
 from bounceparse.mailboxes.oauth2 import command_output
 from bounceparse.mailboxes.tokens import TokenRequest
@@ -344,7 +345,15 @@ def _read_secret(name: str, key: str, path: Path) -> str:
 
 def build_policy(settings: Settings) -> Policy:
     """The policy that the settings ask for."""
-    return Policy(Proof(settings.policy.trust), settings.policy.complaint_stops_transactional)
+    return Policy(
+        Proof(settings.policy.trust), settings.policy.complaint_stops_transactional, life=build_life(settings)
+    )
+
+
+def build_life(settings: Settings) -> Life:
+    """How long messages may take, by stream."""
+    windows = {name: one.retry_window for name, one in settings.stream.items() if one.retry_window is not None}
+    return Life(settings.life.retry_window, windows)
 
 
 def build_outgoing(settings: Settings) -> Outgoing:

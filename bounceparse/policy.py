@@ -18,6 +18,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from bounceparse.life import Life
 from bounceparse.outcomes import REASONS, Status, Trust
 
 
@@ -163,11 +164,13 @@ class Policy:
         trust: whether a match is required (:class:`Proof`).
         complaint_stops_transactional: a complaint stops all mail of the sender, not its marketing alone.
         table: the causes.
+        life: how long a message may take, which silence is measured by.
     """
 
     trust: Proof = Proof.AUTO
     complaint_stops_transactional: bool = False
     table: tuple[Cause, ...] = TABLE
+    life: Life = field(default_factory=Life)
 
 
 @dataclass(frozen=True, slots=True)

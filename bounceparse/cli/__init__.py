@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check mailboxes and database, and say what is wrong."),
     "poll": ("poll", "Read the mailboxes and record what they hold."),
     "held": ("held", "List, show and retry messages that could not be read."),
+    "sweep": ("sweep", "Presume what became of messages nobody reported about."),
     "replay": ("poll", "Record saved mail: files, folders, mbox, Maildir."),
     "parse": ("parse", "Read mail and print what it reports; no database."),
     "explain": ("explain", "Say how a mail was read, and why each outcome is what it is."),

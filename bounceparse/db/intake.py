@@ -15,11 +15,13 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.clues import message_key
 from bounceparse.db.bulk import execute_many, insert_new, insert_tuples, storable_rows
-from bounceparse.db.ledger import CATEGORIES, MOVE_BY_KEY, RANK, SentMessage, parse_sent
+from bounceparse.db.ledger import CATEGORIES, SentMessage, parse_sent
+from bounceparse.db.life import log_statuses
 from bounceparse.db.numbers import LEDGER, LEDGER_AT, numbers, set_number
 from bounceparse.db.tables import inbox, sent, state, streams
 from bounceparse.db.types import storable, stored_key
 from bounceparse.errors import ConfigError
+from bounceparse.life import Life
 from bounceparse.outcomes import Status
 
 _INBOX_BATCH = 10_000
@@ -31,7 +33,11 @@ _COMPLETED = (
 
 
 class _Row(NamedTuple):
-    """A row of ``bounceparse_sent`` before it is written."""
+    """A row of ``bounceparse_sent`` before it is written.
+
+    The status that comes with it stands as ``logged_status``, too: it is known from nowhere else when a report that
+    went before it is taken back.
+    """
 
     message_id: str
     message_key: str
@@ -50,6 +56,10 @@ class _Row(NamedTuple):
     status: str
     reason: str | None
     status_at: datetime | None
+    presumed: bool
+    logged_status: str | None
+    logged_reason: str | None
+    logged_at: datetime | None
 
 
 _NAMES = ", ".join(_Row._fields)
@@ -75,10 +85,10 @@ class Prepared(NamedTuple):
     streams: dict[str, SentMessage]
 
 
-def prepare(batch: Iterable[SentMessage], now: datetime) -> Prepared:
+def prepare(batch: Iterable[SentMessage], life: Life, now: datetime) -> Prepared:
     """What can be done of a batch without the database: an import does it while the batch before is written."""
     messages = list(batch)
-    return Prepared([_row(one, now) for one in messages], {one.stream: one for one in messages if one.stream})
+    return Prepared([_row(one, life, now) for one in messages], {one.stream: one for one in messages if one.stream})
 
 
 def add_sent(connection: Connection, batch: Prepared, now: datetime) -> tuple[int, set[str]]:
@@ -89,8 +99,8 @@ def add_sent(connection: Connection, batch: Prepared, now: datetime) -> tuple[in
     rows = batch.rows
     copy = len(rows) >= _WORTH_COPY and connection.dialect.name == "postgresql"
     new = (_copy if copy else _add)(connection, rows)
-    if new < len(rows) and (told := [_move(row) for row in rows if row.status != Status.INJECTED]):
-        execute_many(connection, MOVE_BY_KEY, told)
+    if new < len(rows) and (told := [row._asdict() for row in rows if row.logged_status is not None]):
+        log_statuses(connection, told)
     _add_streams(connection, batch.streams)
     set_number(connection, LEDGER, numbers(connection)[LEDGER] + 1)
     set_number(connection, LEDGER_AT, int(now.timestamp()))
@@ -98,10 +108,11 @@ def add_sent(connection: Connection, batch: Prepared, now: datetime) -> tuple[in
     return new, keys.union(row.provider_key for row in rows if row.provider_key)
 
 
-def _row(one: SentMessage, now: datetime) -> _Row:
-    status_at = one.status_at
-    if status_at is None and one.status != Status.INJECTED:
-        status_at = one.sent_at or now
+def _row(one: SentMessage, life: Life, now: datetime) -> _Row:
+    sent_at = one.sent_at or now
+    told = one.status != Status.INJECTED
+    reason, at = (one.reason, one.status_at or sent_at) if told else (None, None)
+    silent = not told and life.is_silent(sent_at, one.stream, now)
     recipient_key = stored_key(one.recipient)
     return _Row(
         one.message_id.strip().strip("<>"),
@@ -117,10 +128,14 @@ def _row(one: SentMessage, now: datetime) -> _Row:
         one.stream,
         one.list_id,
         one.customer,
-        one.sent_at or now,
-        one.status,
-        one.reason,
-        status_at,
+        sent_at,
+        Status.OK.value if silent else one.status,
+        reason,
+        at,
+        silent,
+        one.status if told else None,
+        reason,
+        at,
     )
 
 
@@ -141,17 +156,6 @@ def forget_position(connection: Connection, resume: ImportPosition) -> None:
     """Forget all positions of this source: it is imported, or another file stands in its place."""
     theirs = state.c.name.startswith(storable(f"{_POSITION}{resume.source}\n"), autoescape=True)
     connection.execute(sa.delete(state).where(theirs))
-
-
-def _move(row: _Row) -> dict[str, Any]:
-    return {
-        "b_message_key": row.message_key,
-        "b_recipient_key": row.recipient_key,
-        "b_rank": RANK[row.status],
-        "b_status": row.status,
-        "b_reason": row.reason,
-        "b_at": row.status_at,
-    }
 
 
 def _add(connection: Connection, rows: Sequence[_Row]) -> int:
@@ -184,9 +188,10 @@ def _copy(connection: Connection, rows: Sequence[_Row]) -> int:
     return new
 
 
+_TYPE_OF = {"sent_at": "TIMESTAMPTZ", "status_at": "TIMESTAMPTZ", "logged_at": "TIMESTAMPTZ", "presumed": "BOOLEAN"}
 _TEMPORARY = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS bounceparse_import ("
-    + ", ".join(f"{name} {'TIMESTAMPTZ' if name.endswith('_at') else 'TEXT'}" for name in _Row._fields)
+    + ", ".join(f"{name} {_TYPE_OF.get(name, 'TEXT')}" for name in _Row._fields)
     + ") ON COMMIT DELETE ROWS"
 )
 _INSERT_COPIED = (
@@ -227,12 +232,12 @@ def set_stream(connection: Connection, name: str, sender: str | None, category: 
         connection.execute(sa.update(streams).where(streams.c.name == name).values(**told))
 
 
-def take_inbox(connection: Connection, now: datetime) -> int:
+def take_inbox(connection: Connection, life: Life, now: datetime) -> int:
     """Move what services wrote through ``bounceparse_v1_sent`` into the ledger; returns how many rows that were."""
     rows = connection.execute(_INBOX).all()
     if not rows:
         return 0
-    add_sent(connection, prepare([_written(row._asdict()) for row in rows], now), now)
+    add_sent(connection, prepare([_written(row._asdict()) for row in rows], life, now), now)
     connection.execute(sa.delete(inbox).where(inbox.c.id <= rows[-1].id, inbox.c.id.in_([row.id for row in rows])))
     return len(rows)
 

@@ -1,4 +1,4 @@
-"""The ledger: what was sent, rows in, answers to matching out, and the delivery status of each row."""
+"""The ledger: what was sent, as rows of text come in, and the answers to matching out."""
 
 from __future__ import annotations
 
@@ -12,23 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.clues import Key
-from bounceparse.db.bulk import execute_many
 from bounceparse.db.engine import chunks
-from bounceparse.db.tables import outcomes, sent
+from bounceparse.db.tables import sent
 from bounceparse.db.types import storable
 from bounceparse.errors import ConfigError
+from bounceparse.life import RANK
 from bounceparse.match import Found, Lookup, Sent
 from bounceparse.outcomes import Status
-
-RANK: Mapping[str, int] = {
-    Status.INJECTED: 0,
-    Status.DEFERRED: 1,
-    Status.OK: 2,
-    Status.SOFTBOUNCE: 3,
-    Status.SPAMBOUNCE: 4,
-    Status.HARDBOUNCE: 5,
-}
-"""A sent row's status only moves up, so the order in which reports arrive does not matter."""
 
 CATEGORIES = ("marketing", "transactional")
 
@@ -99,101 +89,8 @@ def _parse_time(name: str, text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-_RANK = sa.case(RANK, value=sent.c.status, else_=0)
-_HIGHER = sa.or_(
-    sa.bindparam("b_rank") > _RANK,
-    sa.and_(
-        sa.bindparam("b_rank") == _RANK,
-        sa.func.coalesce(sent.c.status_at < sa.bindparam("b_at", type_=sent.c.status_at.type), sa.true()),
-    ),
-)
-_MOVE = (
-    sa.update(sent)
-    .where(_HIGHER)
-    .values(
-        status=sa.bindparam("b_status"),
-        reason=sa.bindparam("b_reason"),
-        status_at=sa.bindparam("b_at", type_=sent.c.status_at.type),
-        presumed=sa.false(),
-    )
-)
-MOVE_BY_KEY = _MOVE.where(
-    sent.c.message_key == sa.bindparam("b_message_key"), sent.c.recipient_key == sa.bindparam("b_recipient_key")
-)
-"""Moves the status of a row, when what is told ranks higher or is a later word of the same rank."""
-_MOVE_BY_ID = _MOVE.where(sent.c.id == sa.bindparam("b_id"))
-
-
-def move_statuses(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Tell the ledger what matched outcome rows say: delivery status by rank, complaint and unsubscribe beside it."""
-    moves, complaints, unsubscribes = [], [], []
-    for row in rows:
-        sent_id, status = row["sent_id"], row["status"]
-        if sent_id is None:
-            continue
-        told = {"b_id": sent_id, "b_at": row["event_at"]}
-        if status in RANK:
-            moves.append({**told, "b_rank": RANK[status], "b_status": status, "b_reason": row["reason"]})
-        elif status == Status.COMPLAINT:
-            complaints.append(told)
-        elif status == Status.UNSUBSCRIBE:
-            unsubscribes.append(told)
-    for statement, parameters in (
-        (_MOVE_BY_ID, moves),
-        (_COMPLAINED, complaints),
-        (_UNSUBSCRIBED, unsubscribes),
-    ):
-        if parameters:
-            execute_many(connection, statement, parameters)
-
-
-def restore_statuses(connection: Connection, before: Sequence[sa.Row[Any]]) -> None:
-    """Undo what outcomes told the ledger that are matched or classified otherwise now; ``before`` is what they were.
-
-    Only what came from them is taken back: a status that the mail server's log told stays.
-    """
-    rows_before = [row for row in before if row.sent_id is not None]
-    for statement in (_TAKE_STATUS, _TAKE_COMPLAINT, _TAKE_UNSUBSCRIBE):
-        if rows_before:
-            execute_many(
-                connection,
-                statement,
-                [{"b_id": row.sent_id, "b_status": row.status, "b_at": row.event_at} for row in rows_before],
-            )
-    for part in chunks(sorted({row.sent_id for row in rows_before})):
-        told = [outcomes.c[name] for name in ("sent_id", "status", "reason", "event_at")]
-        rows = connection.execute(sa.select(*told).where(outcomes.c.sent_id.in_(part))).mappings().all()
-        move_statuses(connection, [dict(row) for row in rows])
-
-
-def _first_time(name: str) -> sa.Update:
-    """Keep the earliest time in a column."""
-    column = sent.c[name]
-    at = sa.bindparam("b_at", type_=column.type)
-    return (
-        sa.update(sent)
-        .where(sent.c.id == sa.bindparam("b_id"), sa.func.coalesce(column > at, sa.true()))
-        .values({name: at})
-    )
-
-
-def _take(name: str, of: sa.ColumnElement[bool], **values: Any) -> sa.Update:
-    """Take back what an outcome wrote at the time in a column."""
-    at = sa.bindparam("b_at", type_=sent.c[name].type)
-    taken = sa.update(sent).where(sent.c.id == sa.bindparam("b_id"), sent.c[name] == at, of)
-    return taken.values({name: sa.null(), **values})
-
-
-_GIVEN_STATUS = sa.bindparam("b_status", type_=sent.c.status.type)
-_TAKE_STATUS = _take("status_at", sent.c.status == _GIVEN_STATUS, status=Status.INJECTED.value, reason=sa.null())
-_TAKE_COMPLAINT = _take("complained_at", sa.literal_column("'complaint'") == _GIVEN_STATUS)
-_TAKE_UNSUBSCRIBE = _take("unsubscribed_at", sa.literal_column("'unsubscribe'") == _GIVEN_STATUS)
-_COMPLAINED = _first_time("complained_at")
-_UNSUBSCRIBED = _first_time("unsubscribed_at")
 _ROW = [sent.c[name] for name in Sent._fields]
 _COLUMN_OF = {Key.MESSAGE_ID: sent.c.message_key, Key.ENVELOPE_ID: sent.c.envelope_id}
-
-
 _ANY = sa.select(sent.c.id).limit(1)
 _ANY_PROVIDER = sa.select(sent.c.id).where(sent.c.provider_key.is_not(None)).limit(1)
 

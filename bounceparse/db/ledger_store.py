@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
-from bounceparse.db import intake, queries, recording
+from bounceparse.db import intake, queries, recording, sweeping
 from bounceparse.db.engine import Database
 from bounceparse.db.intake import ImportPosition
 from bounceparse.db.ledger import SentMessage, parse_sent
-from bounceparse.db.queries import Stream
+from bounceparse.db.queries import SentStatus, Stream
+from bounceparse.db.sweeping import Swept
+from bounceparse.db.tables import sent
+from bounceparse.db.types import stored_key
 from bounceparse.policy import Policy
 
 IMPORT_BATCH = 10_000
+_STEPS_A_POLL = 10
+"""How far a poll goes in presuming: 50,000 messages, which is 14 million a day at a poll every five minutes."""
 
 
 class LedgerStore:
@@ -52,7 +57,7 @@ class LedgerStore:
             size = 0
             while batch := list(islice(source, IMPORT_BATCH)):
                 reached = resume.reached() if resume is not None else 0
-                prepared = intake.prepare(batch, self._clock())
+                prepared = intake.prepare(batch, self._policy.life, self._clock())
                 if pending is not None:
                     new += (added := pending.result())
                     known += size - added
@@ -96,10 +101,41 @@ class LedgerStore:
     def settle(self) -> int:
         """What each poll does beside reading: match again what waits for its ledger row, for 14 days.
 
-        Returns how many outcomes changed. Also decides in which mailboxes proof is required (``trust = "auto"``).
+        Returns how many outcomes changed. Also decides in which mailboxes proof is required (``trust = "auto"``), and
+        presumes what silence says of messages, a bounded number of them (see :meth:`sweep`).
         """
         with self._database.write() as connection:
-            return recording.settle(connection, self._policy, self._clock())
+            changed = recording.settle(connection, self._policy, self._clock())
+        self._sweep(range(_STEPS_A_POLL))
+        return changed
+
+    def sweep(self) -> Swept:
+        """Presume what silence says of all messages that were heard of last, or sent, long enough ago.
+
+        The rules are those of :mod:`bounceparse.life`; what is presumed counts for nothing. A few thousand rows a
+        transaction; interrupted, the next poll goes on where it stopped.
+        """
+        return self._sweep(count(), rounds=2)
+
+    def _sweep(self, steps: Iterable[int], rounds: int = 0) -> Swept:
+        """Go so many steps; of those over deferred messages one, or until they were all passed in ``rounds`` rounds."""
+        life, swept, left = self._policy.life, Swept(), rounds
+        for step in steps:
+            now = self._clock()
+            with self._database.read() as connection:
+                found = sweeping.next_steps(connection, life, now, deferred=step == 0 or left > 0)
+            if not found:
+                break
+            with self._database.write() as connection:
+                for one in found:
+                    swept += sweeping.take_step(connection, one, life)
+                    left -= one.ends_round
+        return swept
+
+    def sent_to(self, address: str, latest: int = 5) -> tuple[SentStatus, ...]:
+        """The ``latest`` messages to an address, newest first, with what became of them."""
+        with self._database.read() as connection:
+            return queries.latest_sent(connection, sent.c.recipient_key == stored_key(address), latest)
 
     def rematch(self) -> int:
         """Match all that is unsettled again, whether or not the ledger has grown; returns how many outcomes changed."""

@@ -54,7 +54,7 @@ class Stream(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SentStatus:
-    """A row of the ledger as a card shows it."""
+    """A row of the ledger as a card shows it; ``presumed`` where silence alone says so."""
 
     message_id: str | None
     recipient: str
@@ -66,6 +66,7 @@ class SentStatus:
     status_at: datetime | None
     complained_at: datetime | None
     unsubscribed_at: datetime | None
+    presumed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +162,7 @@ def list_streams(connection: Connection) -> list[Stream]:
 
 def customer_card(connection: Connection, customer: str, now: datetime, latest: int = 20) -> CustomerCard:
     """The card of a customer, with the ``latest`` messages and outcomes, newest first."""
-    columns = [sent.c[name] for name in SentStatus.__dataclass_fields__]
     theirs = sent.c.customer == customer
-    rows = connection.execute(sa.select(*columns).where(theirs).order_by(sent.c.sent_at.desc()).limit(latest)).all()
     last = sa.func.max(sent.c.sent_at)
     named = sa.select(sa.func.max(sent.c.recipient), sa.func.min(sent.c.sent_at)).where(theirs)
     first_mailed = {
@@ -173,10 +172,17 @@ def customer_card(connection: Connection, customer: str, now: datetime, latest: 
     return CustomerCard(
         customer,
         addresses,
-        sent=tuple(SentStatus(*row) for row in rows),
+        sent=latest_sent(connection, theirs, latest),
         outcomes=latest_outcomes(connection, outcomes.c.customer == customer, latest),
         replaced=_replaced(addresses, first_mailed),
     )
+
+
+def latest_sent(connection: Connection, condition: sa.ColumnElement[bool], latest: int) -> tuple[SentStatus, ...]:
+    """The ``latest`` messages for which ``condition`` holds, newest first."""
+    columns = [sent.c[name] for name in SentStatus.__dataclass_fields__]
+    rows = connection.execute(sa.select(*columns).where(condition).order_by(sent.c.sent_at.desc()).limit(latest))
+    return tuple(SentStatus(*row) for row in rows)
 
 
 def _replaced(addresses: Iterable[Standing], first_mailed: Mapping[str, datetime | None]) -> dict[str, str]:

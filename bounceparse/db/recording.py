@@ -16,7 +16,8 @@ from bounceparse.db.backscatter import REMATCH_WINDOW, tell_flood
 from bounceparse.db.bulk import execute_many, insert_new
 from bounceparse.db.engine import chunks
 from bounceparse.db.intake import take_inbox
-from bounceparse.db.ledger import Ledger, move_statuses, restore_statuses
+from bounceparse.db.ledger import Ledger
+from bounceparse.db.life import move_statuses, restore_statuses
 from bounceparse.db.listed import listed
 from bounceparse.db.numbers import LEDGER, REMATCHED, numbers, set_number, take_seq
 from bounceparse.db.requests import Proven, mark_rows, note_waiting, prove
@@ -161,6 +162,7 @@ _UNSETTLED = [
         "of_domain",
         "is_copy",
         "authenticated",
+        "will_retry_until",
     ]
 ]
 
@@ -245,7 +247,7 @@ def rewrite(
     move_statuses(connection, rows)
     update_standing(connection, rows, policy, now)
     before = [row["before"] for row in rows]
-    restore_statuses(connection, before)
+    restore_statuses(connection, before, policy.life, now)
     judge(
         connection,
         {row.address_key for row in before if row.address_key},
@@ -288,7 +290,7 @@ def settle(connection: Connection, policy: Policy, now: datetime) -> int:
 
     Returns how many outcomes found their message.
     """
-    take_inbox(connection, now)
+    take_inbox(connection, policy.life, now)
     values = numbers(connection)
     changed = 0
     if values[LEDGER] != values[REMATCHED]:

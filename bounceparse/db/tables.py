@@ -192,7 +192,8 @@ class SentRow(_Table, table=True):
 
     The delivery status and the two answers of a recipient stand apart: a complaint proves delivery. The ids and their
     keys are NULL in rows so old that no report is expected any more (``prune``). ``presumed`` marks a status that
-    silence stands for, ``retry_until`` how long the reporting server said it would try.
+    silence stands for, ``retry_until`` how long the reporting server said it would try, and ``logged_status`` what the
+    sender or its mail server's log told, whatever reports have told since.
     """
 
     __tablename__ = "bounceparse_sent"
@@ -200,8 +201,8 @@ class SentRow(_Table, table=True):
         sa.UniqueConstraint("message_key", "recipient_key", name="uq_bounceparse_sent_message"),
         sa.Index("ix_bounceparse_sent_recipient_key", "recipient_key"),
         sa.Index("ix_bounceparse_sent_domain_key", "domain_key", "sent_at"),
-        sa.Index("ix_bounceparse_sent_sent_at", "sent_at"),
-        _some("ix_bounceparse_sent_deferred", "status_at", where="status = 'deferred'"),
+        sa.Index("ix_bounceparse_sent_sent_at", "sent_at", "id"),
+        _some("ix_bounceparse_sent_deferred", "status_at", "id", where="status = 'deferred'"),
         _some("ix_bounceparse_sent_provider_key", "provider_key", "recipient_key", where="provider_key IS NOT NULL"),
         _some("ix_bounceparse_sent_envelope_id", "envelope_id", "recipient_key", where="envelope_id IS NOT NULL"),
         _some("ix_bounceparse_sent_customer", "customer", where="customer IS NOT NULL"),
@@ -228,6 +229,9 @@ class SentRow(_Table, table=True):
     complained_at: datetime | None = _time()
     unsubscribed_at: datetime | None = _time()
     retry_until: datetime | None = _time()
+    logged_status: str | None = _text(null=True)
+    logged_reason: str | None = _text(null=True)
+    logged_at: datetime | None = _time()
 
 
 class InboxRow(_Table, table=True):

@@ -96,6 +96,7 @@ _SENT = [
     "complained_at",
     "unsubscribed_at",
 ]
+_SENT_LATER = ["presumed", "retry_until"]
 _STREAMS = ("name", "sender", "category", "level", "why", "since", "checked_at")
 _NOW = {"sqlite": "strftime('%Y-%m-%d %H:%M:%f000+00:00', 'now')", "postgresql": "now()"}
 _WRITTEN = tuple(column.name for column in inbox.columns if column.name != "id")
@@ -107,7 +108,7 @@ def view_columns(name: str) -> tuple[str, ...]:
     return {
         "outcomes": tuple(_OUTCOMES),
         "standing": (*_STANDING, "active"),
-        "sent": (*_SENT, "sender", "category"),
+        "sent": (*_SENT, "sender", "category", *_SENT_LATER),
         "streams": _STREAMS,
     }[name]
 
@@ -129,16 +130,19 @@ def _query(name: str, dialect: str) -> str:
     return _sent_query(dialect)
 
 
+_SENT_ELSEWHERE = {"sender": "t.sender", "category": "t.category"}
+
+
 def _sent_query(dialect: str) -> str:
     """The ledger, and after it what was written through the view and waits for the next poll, without an id."""
-    missing = {"id": "BIGINT", "complained_at": "TIMESTAMPTZ", "unsubscribed_at": "TIMESTAMPTZ"}
+    missing = {"id": "BIGINT", **dict.fromkeys(("complained_at", "unsubscribed_at", "retry_until"), "TIMESTAMPTZ")}
     waiting = {name: "NULL" if dialect == "sqlite" else f"NULL::{kind}" for name, kind in missing.items()}
-    waiting["recipient_key"] = "lower(recipient)"
+    waiting |= {"recipient_key": "lower(recipient)", "presumed": "FALSE"}
+    names = view_columns("sent")
     return (
-        f"SELECT {', '.join(f's.{name}' for name in _SENT)}, t.sender, t.category"  # noqa: S608
+        f"SELECT {', '.join(_SENT_ELSEWHERE.get(name, f's.{name}') for name in names)}"  # noqa: S608
         " FROM bounceparse_sent s LEFT JOIN bounceparse_streams t ON t.name = s.stream"
-        f" UNION ALL SELECT {', '.join(waiting.get(name, name) for name in _SENT)}, sender, category"
-        " FROM bounceparse_inbox"
+        f" UNION ALL SELECT {', '.join(waiting.get(name, name) for name in names)} FROM bounceparse_inbox"
     )
 
 

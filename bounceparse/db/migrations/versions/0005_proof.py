@@ -21,12 +21,17 @@ _ADDED = {
         ("reporter_auth", Text),
         ("will_retry_until", Utc),
     ),
-    "bounceparse_sent": (("retry_until", Utc),),
+    "bounceparse_sent": (
+        ("retry_until", Utc),
+        ("logged_status", Text),
+        ("logged_reason", Text),
+        ("logged_at", Utc),
+    ),
     "bounceparse_standing": (("provider", Text), ("event_id", sa.BigInteger), ("paused_until", Utc)),
 }
 _INDEXES: tuple[tuple[str, str, list[str], str | None, bool], ...] = (
-    ("ix_bounceparse_sent_sent_at", "bounceparse_sent", ["sent_at"], None, False),
-    ("ix_bounceparse_sent_deferred", "bounceparse_sent", ["status_at"], "status = 'deferred'", False),
+    ("ix_bounceparse_sent_sent_at", "bounceparse_sent", ["sent_at", "id"], None, False),
+    ("ix_bounceparse_sent_deferred", "bounceparse_sent", ["status_at", "id"], "status = 'deferred'", False),
     ("ix_bounceparse_standing_since", "bounceparse_standing", ["since"], None, False),
     ("ix_bounceparse_standing_event_id", "bounceparse_standing", ["event_id"], "event_id IS NOT NULL", False),
     ("ix_bounceparse_events_open", "bounceparse_events", ["provider", "reason"], "state = 'open'", False),
@@ -89,6 +94,17 @@ def upgrade() -> None:
     for name, table, columns, where, unique in _INDEXES:
         some = sa.text(where) if where else None
         op.create_index(name, table, columns, unique=unique, sqlite_where=some, postgresql_where=some)
+    op.execute(_LOGGED)
+
+
+# A status that no outcome told came from the mail server's log.
+_LOGGED = """
+UPDATE bounceparse_sent SET logged_status = status, logged_reason = reason, logged_at = status_at
+WHERE status <> 'injected' AND status_at IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM bounceparse_outcomes o
+    WHERE o.sent_id = bounceparse_sent.id AND o.status = bounceparse_sent.status AND o.event_at = bounceparse_sent.status_at
+)
+"""
 
 
 def _table(name: str, *columns: sa.Column[Any], key: str = "id") -> None:
