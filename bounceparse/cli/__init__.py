@@ -42,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "Judge the answers to labelled mail, and compare runs."),
     "reclassify": ("reclassify", "Read kept reports again by today's rules."),
     "rules": ("rules", "List and check the wording rules."),
+    "erase": ("erase", "Forget a person, in every table; suppressions stay as a hash."),
+    "audit": ("audit", "Who lifted, suppressed, decided or erased what."),
     "prune": ("prune", "Clear what has been kept long enough."),
     "db": ("db", "Create, upgrade, check and share the database."),
     "demo": ("demo", "See it work on sample mail, with nothing set up."),

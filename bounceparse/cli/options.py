@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -32,4 +33,17 @@ class Moment(click.ParamType[datetime]):
 
 
 since = click.option("--since", type=Moment(), metavar="TIME", help="Only since then: 2026-01-31, or 24h, 7d, 2w ago.")
+by = click.option("--by", metavar="NAME", help="Who does it, for the audit trail; else the user of the system.")
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
+
+
+def actor(by: str | None) -> str:
+    """Who acts: the name given with ``--by``, else the user of the operating system."""
+    if by:
+        return by
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return f"uid {os.getuid()}"

@@ -12,9 +12,10 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from bounceparse.db import backscatter, manual, polls, queries, recording, retention
+from bounceparse.db import backscatter, manual, polls, queries, recording
 from bounceparse.db.backscatter import Backscatter
 from bounceparse.db.engine import Database, chunks
+from bounceparse.db.keeping_store import KeepingStore
 from bounceparse.db.ledger_store import LedgerStore
 from bounceparse.db.locks import hold_lock
 from bounceparse.db.preview import Preview, preview
@@ -22,7 +23,6 @@ from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
 from bounceparse.db.reclassify import ReclassifiedPage, count_kept, load_page, read_page, reclassify_page
 from bounceparse.db.request_store import RequestStore
 from bounceparse.db.requests import check_signatures
-from bounceparse.db.retention import Retention
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import require_current
 from bounceparse.db.standings import Standing, mailable, standing_of
@@ -42,7 +42,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(LedgerStore, RequestStore):
+class Store(LedgerStore, RequestStore, KeepingStore):
     """The outcomes, the ledger and the standing of addresses in one database.
 
     ``url`` is a SQLAlchemy URL: ``sqlite:///bounceparse.db`` or ``postgresql+psycopg://user@host/db``. The schema must
@@ -215,18 +215,6 @@ class Store(LedgerStore, RequestStore):
         """How many reports :meth:`reclassify` would look at."""
         with self._database.read() as connection:
             return count_kept(connection, since)
-
-    def prune(self, keep: Retention | None = None, *, dry_run: bool = False) -> dict[str, int]:
-        """Clear what has been kept long enough; returns how many rows of which kind. A dry run only counts them."""
-        pruned = {}
-        for rule in retention.retention_rules(keep or Retention(), self._clock()):
-            with self._database.read() as connection:
-                pruned[rule.name] = retention.count(connection, rule)
-                windows = list(retention.windows(connection, rule))
-            for window in windows if pruned[rule.name] and not dry_run else ():
-                with self._database.write() as connection:
-                    retention.apply(connection, rule, window)
-        return pruned
 
     # Reports by hand.
 

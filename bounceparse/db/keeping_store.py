@@ -1,0 +1,110 @@
+"""The part of :class:`~bounceparse.db.Store` that keeps and forgets: retention, erasure, the audit trail."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from bounceparse.db import erase, retention
+from bounceparse.db.audit import PAGE, AuditEntry, audit_page
+from bounceparse.db.engine import Database
+from bounceparse.db.erase import Erasure, Person
+from bounceparse.db.hashed import hashed_subject
+from bounceparse.db.intake import take_inbox
+from bounceparse.db.mentions import Mentions
+from bounceparse.db.retention import Retention
+from bounceparse.db.types import stored_key
+from bounceparse.errors import ConfigError, StoreError
+from bounceparse.requests import RequestSettings
+
+_PATIENCE = 10_000
+"""Milliseconds that the rewriting of a file waits for other programs."""
+
+
+class KeepingStore:
+    """What is kept, for how long, and who did what to it."""
+
+    _database: Database
+    _request_settings: RequestSettings
+    _clock: Callable[[], datetime]
+
+    def prune(self, keep: Retention | None = None, *, dry_run: bool = False) -> dict[str, int]:
+        """Clear what has been kept long enough; returns how many rows of which kind. A dry run only counts them."""
+        pruned = {}
+        for rule in retention.retention_rules(keep or Retention(), self._clock()):
+            with self._database.read() as connection:
+                pruned[rule.name] = retention.count(connection, rule)
+                windows = list(retention.windows(connection, rule))
+            for window in windows if pruned[rule.name] and not dry_run else ():
+                with self._database.write() as connection:
+                    retention.apply(connection, rule, window)
+        return pruned
+
+    def erase(self, address: str, *, by: str = "", note: str | None = None, dry_run: bool = False) -> Erasure:
+        """Forget a person: the address becomes a keyed hash everywhere, and what is told of it goes.
+
+        Suppressions that stand go on acting by the hash; reports that named the address can never be recorded again.
+        Every table is read: it takes as long as that does. ``by`` and ``note`` go into the audit trail. A dry run only
+        says what would be done. Raises ``ConfigError`` for what is no address, and without keys. What is cleared is
+        gone from the file of a database only after :meth:`compact`.
+        """
+        key = stored_key(address)
+        if key.startswith("@") or "@" not in key:
+            raise ConfigError(f"{address!r} is no address: write jan@example.pl")
+        subject = hashed_subject(self._request_settings.keyring, key)
+        if subject is None:
+            raise ConfigError("a suppression is kept as a keyed hash, and there is no key: run `bounceparse keys new`")
+        person, now = Person(key, subject, Mentions(address)), self._clock()
+        if not dry_run:
+            self._empty_inbox(now)
+        with self._database.read() as connection:
+            traces = erase.find_traces(connection, person)
+        with self._database.read() if dry_run else self._database.write() as connection:
+            return erase.erase_traces(connection, traces, person, now, actor=by, note=note, write=not dry_run)
+
+    def _empty_inbox(self, now: datetime) -> None:
+        taken = 1
+        while taken:
+            with self._database.write() as connection:
+                taken = take_inbox(connection, now)
+
+    def compact(self) -> bool:
+        """Rewrite an SQLite file, so that no byte of what was cleared is left in it or in its write-ahead log.
+
+        False where another program uses the file, or on PostgreSQL, whose VACUUM is its administrator's. Takes the time
+        and the space of a copy.
+        """
+        if not self._database.is_sqlite:
+            return False
+        connection = self._database.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+            cursor.execute("VACUUM")
+            (busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "busy" in str(error):
+                return False
+            raise StoreError(f"{self._database.name}: cannot be compacted: {error}") from error
+        finally:
+            connection.invalidate()  # its patience is not that of others
+            connection.close()
+
+    def audit(self, subject: str | None = None, since: datetime | None = None) -> Iterator[AuditEntry]:
+        """Who did what, oldest first; of one ``subject`` (an address, ``@domain``, a stream), and not before ``since``."""
+        subjects = [] if subject is None else self._audit_subjects(subject)
+        last = 0
+        while True:
+            with self._database.read() as connection:
+                page = audit_page(connection, last, subjects=subjects, since=since)
+            yield from page
+            if len(page) < PAGE:
+                return
+            last = page[-1].id
+
+    def _audit_subjects(self, subject: str) -> list[str]:
+        key = stored_key(subject)
+        hashed = hashed_subject(self._request_settings.keyring, key)
+        return [subject, key, *([hashed] if hashed else [])]
