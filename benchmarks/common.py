@@ -95,7 +95,9 @@ class Table:
         """Print a line; answers the median."""
         figures = sorted(self.per / value if self.per else value for value in values)
         median = statistics.median(figures)
-        shown = (f"{figure:9.0f}" if figure >= 100 else f"{figure:9.3f}" for figure in (figures[0], median, figures[-1]))
+        shown = (
+            f"{figure:9.0f}" if figure >= 100 else f"{figure:9.3f}" for figure in (figures[0], median, figures[-1])
+        )
         print(f"{name:38}{''.join(shown)}  {note}", flush=True)
         return median
 

@@ -10,18 +10,20 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from bounceparse.lazy import pattern
+
 # Deliberately wider than RFC 5321: reports name addresses that no server would take, and that is why they bounced.
-_LOCAL_STOP = re.compile(
+_LOCAL_STOP = pattern(
     r"[\s<>()\[\]\\,;:@\"\x00-\x1f\u3001\u3002\u3008-\u3011\uff08\uff09\uff0c\uff1a\uff1b«»“”„]"
 )  # what ends an unquoted local part, read from the right
-_QUOTED_LOCAL = re.compile(r"\"(?:[^\"\\\n]|\\.){0,64}\"\Z")
-_DOMAIN = re.compile(r"\[[\w.:]{1,80}\]|[\w-]{1,63}(?:\.[\w-]{1,63}){0,30}\.?")
+_QUOTED_LOCAL = pattern(r"\"(?:[^\"\\\n]|\\.){0,64}\"\Z")
+_DOMAIN = pattern(r"\[[\w.:]{1,80}\]|[\w-]{1,63}(?:\.[\w-]{1,63}){0,30}\.?")
 _LOCAL_CAP = 256
-_PLAIN = re.compile(
+_PLAIN = pattern(
     r"\s*(?:(?:rfc822|RFC822)\s*;\s*)?<?([\w.+=-]{1,128})@([A-Za-z0-9.-]{1,255}[A-Za-z0-9])>?\s*", re.ASCII
 )
-_UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
-_XTEXT = re.compile(r"\+([0-9A-Fa-f]{2})")
+_UNITEXT = pattern(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_XTEXT = pattern(r"\+([0-9A-Fa-f]{2})")
 _PLACEHOLDERS = frozenset(
     [
         "redacted",

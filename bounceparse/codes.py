@@ -10,6 +10,8 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
+from bounceparse.lazy import pattern
+
 
 class Action(StrEnum):
     """The Action field of RFC 3464 section 2.3.3."""
@@ -64,10 +66,10 @@ _ACTIONS = {
     "delay": Action.DELAYED,
 }
 
-_STATUS = re.compile(r"\s*([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])", re.ASCII)
+_STATUS = pattern(r"\s*([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])", re.ASCII)
 # Not next to a dot or digit: 5.1.1.10 is an IP address and 12.5.1.1 a version.
 # The lookarounds keep the leading context to two characters, so a scan stays linear. Zoho writes " :5.1.1".
-_STATUS_IN_TEXT = re.compile(r"(?<![\w.=\-])(?<!\S:)#?([245]\.\d{1,3}\.\d{1,3})(?![\w]|\.\d|-\d+\.)", re.ASCII)
+_STATUS_IN_TEXT = pattern(r"(?<![\w.=\-])(?<!\S:)#?([245]\.\d{1,3}\.\d{1,3})(?![\w]|\.\d|-\d+\.)", re.ASCII)
 
 
 def parse_action(value: str) -> Action | None:

@@ -6,8 +6,10 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
+from bounceparse.lazy import pattern
+
 # RFC 5322 section 3.3 with the obsolete forms of 4.3: two-digit years, zone names, no seconds
-_DATE = re.compile(
+_DATE = pattern(
     r"(?:[A-Za-z]{3,9},?\s*)?(\d\d?)[ -]([A-Za-z]{3})[a-z]{0,6}[ -](\d{2,4})\s+(\d\d?):(\d\d)(?::(\d\d))?"
     r"\s*([+-]\d{4}|[A-Z]{1,4}(?![\w+-]))?",
     re.ASCII,

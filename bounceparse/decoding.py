@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import codecs
-import html
-import quopri
 import re
 
-_WORD = re.compile(r"=\?([\w.:+-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?]*)\?=(\s+(?==\?))?", re.ASCII)
-_SPACE = re.compile(r"\s+")
+from bounceparse.lazy import pattern
+
+_WORD = pattern(r"=\?([\w.:+-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?]*)\?=(\s+(?==\?))?", re.ASCII)
+_SPACE = pattern(r"\s+")
 # Codecs that are no charsets: quadratic, escaping or not text.
 _NO_CHARSETS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined"})
 _ASCII_CHARSETS = frozenset(("us-ascii", "utf-8", "UTF-8", "US-ASCII", "iso-8859-1", "ISO-8859-1", "windows-1252"))
@@ -89,7 +88,7 @@ def decode_words(value: str) -> str:
 def _word_bytes(encoding: str, payload: str) -> bytes:
     raw = payload.encode("utf-8", "replace")
     if encoding in "qQ":
-        return quopri.decodestring(raw.replace(b"_", b" "))
+        return binascii.a2b_qp(raw.replace(b"_", b" "))
     return decode_base64(raw)
 
 
@@ -97,7 +96,7 @@ def decode_base64(raw: bytes) -> bytes:
     """Decoded base64, as much of it as there is: damage and missing padding cost only what they touch."""
     clean = re.sub(rb"[^A-Za-z0-9+/]", b"", raw.partition(b"=")[0] if raw.rstrip().endswith(b"=") else raw)
     try:
-        return base64.b64decode(clean[: len(clean) // 4 * 4] + _padded(clean[len(clean) // 4 * 4 :]))
+        return binascii.a2b_base64(clean[: len(clean) // 4 * 4] + _padded(clean[len(clean) // 4 * 4 :]))
     except binascii.Error:
         return b""
 
@@ -112,12 +111,17 @@ def html_to_text(markup: str) -> str:
         markup = _without_element(markup, name)
     markup = _COMMENT_START.sub(" ", markup) if "<!--" in markup and "-->" not in markup else _without_comments(markup)
     markup = _BLOCK_TAG.sub("\n", _SPACE.sub(" ", markup))
-    return html.unescape(_TAG.sub(" ", markup)).replace("\xa0", " ")
+    text = _TAG.sub(" ", markup)
+    if "&" in text:
+        from html import unescape
+
+        text = unescape(text)
+    return text.replace("\xa0", " ")
 
 
-_COMMENT_START = re.compile("<!--")
-_BLOCK_TAG = re.compile(r"</?(?:br|p|div|tr|li|h[1-6]|table|pre|blockquote|ul|ol|hr)\b[^<>]*>", re.IGNORECASE)
-_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
+_COMMENT_START = pattern("<!--")
+_BLOCK_TAG = pattern(r"</?(?:br|p|div|tr|li|h[1-6]|table|pre|blockquote|ul|ol|hr)\b[^<>]*>", re.IGNORECASE)
+_TAG = pattern(r"<[a-zA-Z/!?][^<>]*>")
 
 
 def _without_comments(markup: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-_IP = re.compile(
+from bounceparse.lazy import pattern
+
+_IP = pattern(
     r"(?<![\w.:-])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w:-]|\.\d)", re.ASCII
 )
-_URL = re.compile(r"https?://[^\s<>\"'\])},;]+")
-_LIST = re.compile(
+_URL = pattern(r"https?://[^\s<>\"'\])},;]+")
+_LIST = pattern(
     r"(?:using|listed (?:in|on|at|by)|black-?listed (?:in|on|at|by)|blocked (?:by|at|in)|found (?:in|on)|rejected by|dnsbl:?|rbl:?)"
     r"\s+(?:the )?([a-z0-9][\w-]*(?:\.[\w-]+)+)"
 )
@@ -39,6 +40,8 @@ _OPERATORS = (
 def find_ip(words: str) -> str | None:
     """The first IP address in ``words``, which in a refusal for the sender's sake is the sender's."""
     for found in _IP.finditer(words):
+        from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
         family = AF_INET6 if ":" in found[0] else AF_INET
         try:
             return inet_ntop(family, inet_pton(family, found[0]))

@@ -7,14 +7,13 @@ for any bytes: limits and malformations become slugs in ``Mail.defects``, never 
 
 from __future__ import annotations
 
-import quopri
 import re
+from binascii import a2b_qp
 from collections.abc import Iterator
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from bounceparse.decoding import collapse, decode_base64, decode_bytes, decode_words, html_to_text
+from bounceparse.lazy import dataclass, pattern
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -49,16 +48,17 @@ class Limits:
     recipients: int = 10_000
 
 
+_USUAL = Limits()
 _VALUE_CAP = 16_384  # of one header field that is decoded
 _CONTINUES = (32, 9)  # a space or a tab folds a header field (RFC 5322 section 2.2.3)
-_FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
-_TYPE = re.compile(rb"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
-_PARAM = re.compile(r';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.DOTALL)
+_FIELD_LINE = pattern(rb"[!-9;-~]+[ \t]*:")
+_TYPE = pattern(rb"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
+_PARAM = pattern(r';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.DOTALL)
 # What follows a boundary on its line; anything else makes it the beginning of a longer, inner one.
-_BOUNDARY_END = re.compile(rb"--|[ \t\r]*(?:\n|\Z)")
-_BOUNDARY_GUESS = re.compile(rb"^--([^\n]{1,200})\n(?=content-)", re.IGNORECASE | re.MULTILINE)
+_BOUNDARY_END = pattern(rb"--|[ \t\r]*(?:\n|\Z)")
+_BOUNDARY_GUESS = pattern(rb"^--([^\n]{1,200})\n(?=content-)", re.IGNORECASE | re.MULTILINE)
 # A logical line: a field's name and colon, or nothing, then the rest with its indented continuation lines.
-_LOGICAL = re.compile(r"(?:([A-Za-z][!-9;-~]*)[ \t]*:(?!//))?([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.ASCII)
+_LOGICAL = pattern(r"(?:([A-Za-z][!-9;-~]*)[ \t]*:(?!//))?([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.ASCII)
 
 
 def parse_fields(text: str) -> list[tuple[str, str]]:
@@ -317,7 +317,7 @@ class Entity:
         if encoding == "base64":
             return decode_base64(raw).replace(b"\r\n", b"\n")
         if encoding == "quoted-printable":
-            return quopri.decodestring(raw).replace(b"\r\n", b"\n")
+            return a2b_qp(raw).replace(b"\r\n", b"\n")
         return raw
 
     def decode(self, payload: bytes) -> str:
@@ -342,7 +342,7 @@ class Mail(Entity):
 
     __slots__ = ("_parts", "_readable", "defects", "limits")
 
-    def __init__(self, raw: bytes, limits: Limits = Limits()) -> None:
+    def __init__(self, raw: bytes, limits: Limits = _USUAL) -> None:
         self.limits = limits
         self.defects: list[str] = []
         self._parts = 0
@@ -434,6 +434,8 @@ def report_key(mail: Mail) -> bytes:
     Nothing that a store or another route adds enters it. Besides line ends, NUL and 0x80 are left out: Dovecot turns
     the one into the other when it hands out a message.
     """
+    from hashlib import sha256
+
     digest = sha256()
     for name in ("from", "date", "message-id"):
         digest.update(b"".join((mail.raw(name) or b"").split()).translate(None, _STORE_NOISE) + b"\n")

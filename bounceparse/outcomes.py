@@ -7,12 +7,12 @@ table :data:`REASONS`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from bounceparse.codes import Action, Phase
+from bounceparse.lazy import dataclass
 
 
 class Status(StrEnum):
@@ -142,10 +142,10 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """The object of ``parse --json``: plain values, times as ISO 8601 with their offset."""
-        row = {name: getattr(self, name) for name in _NAMES}
+        row: dict[str, Any] = {name: getattr(self, name) for name in _NAMES}
         row["occurred_at"] = self.occurred_at.isoformat() if self.occurred_at else None
         row["evidence"] = self.evidence._asdict()
         return row
 
 
-_NAMES = tuple(f.name for f in fields(Outcome))
+_NAMES = Outcome.__match_args__

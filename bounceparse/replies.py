@@ -9,37 +9,35 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 
 from bounceparse.codes import find_enhanced_status
+from bounceparse.lazy import dataclass, pattern
 
 TEXT_CAP = 2048
 """Characters of a reply that are looked at."""
 
 _CODE = r"(4[2-57]\d|5[0-57]\d)"
 # RFC 5321 section 4.2 with RFC 2034; seen too: "550 #5.1.1", "#550 5.1.1", "550: text", "550 550 5.1.1"
-_HEAD = re.compile(
+_HEAD = pattern(
     r"[\s\"'<(\[#]*([245]\d\d)(?=[ \-:;,.)\]'\"/]|$)(?:[ \-:]\s*(?:\1[ \-])?#?([245]\.\d{1,3}\.\d{1,3})(?![\d.]))?",
     re.ASCII,
 )
 _UNITS = r"(?! ?(?:[kmgKMG]i?[bB]\b|bytes?\b|m(?:essages|essage\(s\)|inutes?|ails)\b|recipients?\b|seconds?\b|days?\b|hours?\b|%))"
-_INNER = re.compile(rf"{_CODE}(?=[ \-]|$){_UNITS}", re.ASCII)
+_INNER = pattern(rf"{_CODE}(?=[ \-]|$){_UNITS}", re.ASCII)
 # "Unknown address error 550-'5.1.1 ...'": IronPort and, in its early years, Amazon SES
-_QUOTED = re.compile(
+_QUOTED = pattern(
     r"^(?:\w{3}[ -])?[245]\.[\dx]{1,3}\.\d{1,3} - [^']{3,80}?(?: (\d{3})-)?'(.{3,})'", re.ASCII | re.DOTALL
 )
-_NAMED_CODE = re.compile(
+_NAMED_CODE = pattern(
     r"(?:error|status|code|reply|response)[ _]?(?:code)?[ :=#]{1,3}([45]\d\d)\b", re.IGNORECASE | re.ASCII
 )
 # chasquid names the step before the reply, and of the further lines of a reply it keeps the enhanced codes.
-_STEP = re.compile(r"(?:^|\(last: )(?:mail\+rcpt|data(?: closing)?) (?=[45]\d\d )", re.ASCII)
+_STEP = pattern(r"(?:^|\(last: )(?:mail\+rcpt|data(?: closing)?) (?=[45]\d\d )", re.ASCII)
 _STEPS = ("mail+rcpt ", "data ", "all mxs returned ")
-_LINE_STATUS = re.compile(r" ([245]\.\d{1,3}\.\d{1,3}) ", re.ASCII)
+_LINE_STATUS = pattern(r" ([245]\.\d{1,3}\.\d{1,3}) ", re.ASCII)
 # Courier: a refusal without a word, then the answer to the DATA that was on its way already
-_PIPELINED = re.compile(
-    r"([45]\d\d) 50[34] .{0,40}(?:need rcpt|valid rc|rcpt first|rcpt command|bad sequence)", re.ASCII
-)
+_PIPELINED = pattern(r"([45]\d\d) 50[34] .{0,40}(?:need rcpt|valid rc|rcpt first|rcpt command|bad sequence)", re.ASCII)
 # What stands before a quoted reply; ":" alone covers "said:", "reason:", "host mx.example [192.0.2.1]:" and the like.
 _LEADS = (
     "->",
@@ -61,8 +59,8 @@ _OPENERS = " '\"<([{`"
 
 
 # An address, whose words say nothing: no-such-user@blocked.example was not blocked.
-_ADDRESS = re.compile(r"[^\s<>\"'(),;:\[\]]{1,256}@(?:[^\s<>\"'(),;:\[\].]+\.?)+")
-_WORD = re.compile(r"\w")
+_ADDRESS = pattern(r"[^\s<>\"'(),;:\[\]]{1,256}@(?:[^\s<>\"'(),;:\[\].]+\.?)+")
+_WORD = pattern(r"\w")
 
 
 class _Folds(dict[int, str]):

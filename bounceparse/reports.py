@@ -8,10 +8,10 @@ texts are decoded, their white space is collapsed and their length capped; dates
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bounceparse.codes import Action, Phase
+from bounceparse.lazy import dataclass, field
 
 _NOTHING: Mapping[str, str] = {}  # a mappingproxy could not be handed from one process to another
 

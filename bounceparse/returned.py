@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 from bounceparse.addresses import clean_address, find_addresses
+from bounceparse.lazy import pattern, replace
 from bounceparse.mime import Entity, Mail, collapse, field_pattern
 from bounceparse.reports import OriginalMessage
 
@@ -22,7 +22,7 @@ _HEADER_TYPES = (
     "text/rfc822-header",
     "text/rfc822",
 )
-_ID = re.compile(r"<([^<>\s][^<>]*)>")
+_ID = pattern(r"<([^<>\s][^<>]*)>")
 _NONE: Mapping[str, str] = {}
 _USUAL = 5  # Message-ID, From, To, Subject, Date
 # Further headers that other modules ask for by name
@@ -81,8 +81,8 @@ def headers_as_entity(part: Entity) -> Entity:
     return Entity(raw.lstrip(b"\n \t"), 0, len(raw.lstrip(b"\n \t")), part.mail, part.depth + 1)
 
 
-_HEADER_BLOCK = re.compile(r"^[ \t>]*Message-I[Dd][ \t]*:[ \t]*\S", re.MULTILINE | re.IGNORECASE)
-_HEADER_LINE = re.compile(r"(?:[\w-]+[ \t]*:|[ \t]+\S)", re.ASCII)
+_HEADER_BLOCK = pattern(r"^[ \t>]*Message-I[Dd][ \t]*:[ \t]*\S", re.MULTILINE | re.IGNORECASE)
+_HEADER_LINE = pattern(r"(?:[\w-]+[ \t]*:|[ \t]+\S)", re.ASCII)
 
 
 def find_in_text(text: str, mail: Mail) -> Entity | None:

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 from bounceparse.codes import Phase
+from bounceparse.lazy import pattern
 from bounceparse.mime import collapse
 from bounceparse.reports import RecipientReport
 
@@ -69,9 +70,9 @@ _STATES = {
     "17": Phase.DATA,
     "18": Phase.EOM,
 }
-_REFUSAL = re.compile(r"^ *(?:<<<|Received >>>) *[45]\d\d", re.MULTILINE)
-_IN_REPLY = re.compile(r"\(in\s+reply\s+to\s+([^)]{1,60})")  # Postfix, by far the most frequent
-_COMMAND_LINE = re.compile(r"^ *(?:>>>|(?:\.\.\. )?Sent <<<) *(\S+)", re.MULTILINE)
+_REFUSAL = pattern(r"^ *(?:<<<|Received >>>) *[45]\d\d", re.MULTILINE)
+_IN_REPLY = pattern(r"\(in\s+reply\s+to\s+([^)]{1,60})")  # Postfix, by far the most frequent
+_COMMAND_LINE = pattern(r"^ *(?:>>>|(?:\.\.\. )?Sent <<<) *(\S+)", re.MULTILINE)
 
 
 def paragraph_of(recipient: RecipientReport, text: str) -> str | None:

@@ -6,7 +6,6 @@ substrings, and a reader that may still decline. :func:`fill` completes a standa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from bounceparse.dialects.flufl import read_flufl
 from bounceparse.dialects.forwarded import find_forwarded
 from bounceparse.dialects.generic import encloses_report, has_null_sender, is_daemon, read_generic, says_bounce
 from bounceparse.dialects.prose import Prose
+from bounceparse.lazy import pattern
 from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport
 
@@ -74,7 +74,7 @@ ORDER: tuple[Dialect, ...] = (
 
 _KNOWN_FORMATS = tuple(dialect for dialect in ORDER if dialect.name not in ("generic", "flufl"))
 # A first look at the header: may a mail system have sent this? Ordinary mail ends here, its body unread.
-_PLAUSIBLE = re.compile(
+_PLAUSIBLE = pattern(
     rb"daemon|post_?master|deliver|bounce|fail|return(?:ed)?[ _-]?(?:mail|to|message)|\nreturn-path:\s*<>|\nfrom:\s*(?:<>)?\s*\n|x-failed-recipients|undeliv|mail[ _.-]?(?:system|service|admin|error)|=\?|"
     rb"non[ -]remis|loop alert|processing error|[\x80-\xff]|ndr|smtp|not be|administrator|postoffice|\nauto-submitted:\s*auto-(?:replied|generated)|fwd?:|\nsubject:\s*(?:wg|tr|rv|pd|enc|i):"
 )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from functools import cache
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, Phase
 from bounceparse.dialects.prose import ADDRESS, Prose, Wording, failed_recipients, lines_of
+from bounceparse.lazy import dataclass, field, pattern, replace
 from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
 
@@ -25,13 +25,13 @@ _GAVE_UP = Wording(
     r"|will be deleted from queue",
 )
 # The address that the sender wrote to, where the one that failed is another: Exim, Sendmail, Oracle, others
-_WRITTEN_AS = re.compile(
+_WRITTEN_AS = pattern(
     rf"^\s{{0,40}}\(?(?:ultimately )?(?:generated (?:from|by)|expanded from:?|originally addressed to|was addressed to|original address:|expandiert aus:?)"
     rf"\s{{1,8}}<?(?P<a>{ADDRESS})",
     re.IGNORECASE,
 )
-_TELLING = re.compile(r"\w{2}")
-_FOOTER = re.compile(r"-- ?$|_{8,} ?\w")  # a signature; what virus scanners append
+_TELLING = pattern(r"\w{2}")
+_FOOTER = pattern(r"-- ?$|_{8,} ?\w")  # a signature; what virus scanners append
 # What a client says of the moment of a refusal: Postfix, Exim, qmail, dma, Yahoo, Sendmail and others, in lower case
 _PHASES: tuple[tuple[Phase, tuple[str, ...]], ...] = (
     (
@@ -97,7 +97,7 @@ _PHASES: tuple[tuple[Phase, tuple[str, ...]], ...] = (
     ),
     (Phase.STARTTLS, ("after starttls", "tls session", "tls connect failed")),
 )
-_REMOTE = re.compile(
+_REMOTE = pattern(
     r"(?:\bhosts? |server for the recipient domain \S{1,255} by |server |while talking to )(?P<h>(?:[\w-]{1,63}\.){1,8}[\w-]{1,63})\.?(?=[ :\[,(]|$)"
     r"|^(?:connected to )?(?P<i>\d{1,3}(?:\.\d{1,3}){3}) (?:does not like|failed|but )",
     re.IGNORECASE,

@@ -7,7 +7,6 @@ first line of a reply that its transcript holds whole. Nothing here changes what
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from bounceparse.codes import Phase
 from bounceparse.dialects.engine import find_phase, find_remote
@@ -15,13 +14,14 @@ from bounceparse.dialects.exchange import LAYOUTS as EXCHANGE
 from bounceparse.dialects.labels import LAYOUTS as LABELS
 from bounceparse.dialects.prose import Prose
 from bounceparse.dialects.transcripts import has_transcript, read_sendmail
+from bounceparse.lazy import pattern, replace
 from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport, RecipientReport
 
-_WORD = re.compile(r"[^\W\d_]{2,}")
+_WORD = pattern(r"[^\W\d_]{2,}")
 _CAP = 2048
 # Paragraphs that stand in many reports and say nothing of the cause
-_IDLE = re.compile(
+_IDLE = pattern(
     r"\s*(?:hi!$|this is (?:an automatically generated|the mailer-daemon|the mail system)|this (?:message|report) (?:was created|relates)|\*\*|delivery to the following recipients failed"
     r"|your message\s*$|for further|if you do so|please note|no action is|below is|-{2,} ?original|note:|\[?https?://|__|an error has occurred while attempting|mime-version|content-type|(?:final|original)-recipient|action:|reporting-mta)",
     re.IGNORECASE,
@@ -119,9 +119,9 @@ def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
 
 
 # Courier's transcript of what a server answered
-_SAID = re.compile(r"^ *<<< (.*(?:\n *<<< .*)*)", re.MULTILINE)
-_FOOTER = re.compile(r"^(?:-- ?$|_{8,} ?\w|-{70,}[ \t]*$)", re.MULTILINE)
-_NEXT = re.compile(r"^[ \t*<\-'\"]{0,12}[^\s<>@]{1,128}@[\w.-]{1,255}[>'\"]{0,2}(?::|[ \t]*$)", re.MULTILINE)
+_SAID = pattern(r"^ *<<< (.*(?:\n *<<< .*)*)", re.MULTILINE)
+_FOOTER = pattern(r"^(?:-- ?$|_{8,} ?\w|-{70,}[ \t]*$)", re.MULTILINE)
+_NEXT = pattern(r"^[ \t*<\-'\"]{0,12}[^\s<>@]{1,128}@[\w.-]{1,255}[>'\"]{0,2}(?::|[ \t]*$)", re.MULTILINE)
 
 
 def _behind(text: str, alone: bool) -> str | None:

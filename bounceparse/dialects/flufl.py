@@ -6,8 +6,6 @@ and means that they found nothing.
 
 from __future__ import annotations
 
-import logging
-
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
 from bounceparse.dialects.prose import Prose
@@ -15,7 +13,6 @@ from bounceparse.mime import to_stdlib
 from bounceparse.reports import DeliveryReport, RecipientReport
 
 _MOST_BYTES = 16_384
-_SILENCE = logging.NullHandler()
 
 
 def read_flufl(prose: Prose) -> DeliveryReport | None:
@@ -24,9 +21,13 @@ def read_flufl(prose: Prose) -> DeliveryReport | None:
     message = to_stdlib(mail, _MOST_BYTES)
     if message is None:
         return None
+    import logging
+
     from flufl.bounce import all_failures
 
-    logging.getLogger("flufl.bounce").addHandler(_SILENCE)  # it logs what its detectors raise
+    log = logging.getLogger("flufl.bounce")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())  # it logs what its detectors raise
     try:
         temporary, permanent = all_failures(message)
     except Exception:  # any detector may trip over hostile mail; a reader of ours must not

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 
+from bounceparse.lazy import pattern
 from bounceparse.mime import Mail
 
-_MARKER = re.compile(
+_MARKER = pattern(
     r"^[ \t]{0,4}(?:-{2,20} ?(?:forwarded (?:message|by)|original message|weitergeleitete nachricht|urspr[uü]ngliche nachricht|message (?:transf[eé]r[eé]|d'origine)|mensaje (?:reenviado|original)"
     r"|messaggio (?:inoltrato|originale)|mensagem (?:encaminhada|original)|doorgestuurd bericht|oorspronkelijk bericht|(?:tre[sś][cć] )?(?:przekazan\w{1,4}|oryginaln\w{1,4}) wiadomo[sś][cć]\w{0,3}"
     r"|wiadomo[sś][cć] (?:przekazana|oryginalna)|přeposlaná zpráva|пересылаемое сообщение|转发邮件信息|转发的邮件|転送されたメッセージ)[^\n]{0,80}-{2,20}|begin forwarded message:|anfang der weitergeleiteten (?:nachricht|e-mail):)[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_FORWARD_SUBJECT = re.compile(
-    r"\s*(?:re:\s*)?(?:fwd?|wg|tr|rv|enc|pd|odp|doorst|i|vs|转发|轉寄)\s?[:：]", re.IGNORECASE
-)
+_FORWARD_SUBJECT = pattern(r"\s*(?:re:\s*)?(?:fwd?|wg|tr|rv|enc|pd|odp|doorst|i|vs|转发|轉寄)\s?[:：]", re.IGNORECASE)
 _LABELS = {
     **dict.fromkeys(
         ("from", "von", "de", "od", "da", "van", "от", "från", "fra", "差出人", "发件人", "寄件者", "보낸 사람"), "From"
@@ -67,7 +66,7 @@ _LABELS = {
         "Date",
     ),
 }
-_LABEL = re.compile(r"[ \t>*]{0,8}(?P<n>[^\W\d_][^:：\n]{0,20}?)[ \t*]{0,3}[:：][ \t*]{0,4}(?P<v>\S[^\n]{0,500})$")
+_LABEL = pattern(r"[ \t>*]{0,8}(?P<n>[^\W\d_][^:：\n]{0,20}?)[ \t*]{0,3}[:：][ \t*]{0,4}(?P<v>\S[^\n]{0,500})$")
 
 
 def is_forward(subject: str) -> bool:

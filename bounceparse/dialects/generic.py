@@ -15,15 +15,14 @@ from bounceparse.dialects.engine import Entry, build
 from bounceparse.dialects.forwarded import is_forward
 from bounceparse.dialects.prose import ADDRESS, Prose, Wording, header_recipients, is_delay
 from bounceparse.formats.dsn import STATUS_TYPES
+from bounceparse.lazy import pattern
 from bounceparse.reports import DeliveryReport
 
 DAEMON = Wording(
     r"mailer-?daemon|post_?master|mail[ ._-]?deliver|delivery[ ._-]?(?:sub)?system|delivery service|mdaemon|maildaemon|mail[ ._-]?(?:system|service|admin)"
     r"|system administrator|mailserver|\bmta@|smtp[ ._-]?(?:gateway|server)|\bndr\b|^ndr@|bounce|non-?deliver|microsoftexchange[0-9a-f]{16}|antivirus|interscan|content-filter|list admin|-admin@",
 )
-_SYSTEM = re.compile(
-    r"mailer-?daemon|mail[ ._-]?delivery|mdaemon|maildaemon|^$"
-)  # names that nobody but a system bears
+_SYSTEM = pattern(r"mailer-?daemon|mail[ ._-]?delivery|mdaemon|maildaemon|^$")  # names that nobody but a system bears
 RETURNED_TYPES = frozenset(("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"))
 BOUNCE_SUBJECT = Wording(
     r"undeliver|message you sent (?:was )?blocked|not (?:be |(?:yet )?been )?deliver|could ?n[o']t be (?:sent|delivered)|returned? (?:mail|e-?mail|message|to sender)|mail (?:delivery )?(?:fail|error|return|loop)|deliver\w* (?:fail|status|notif|problem|report|error|warning|has failed|incomplete|delayed)"
@@ -44,19 +43,19 @@ _FAILED = Wording(
     r"|не (?:может быть|может|удалось|было|был) (?:достав|отправ)|не (?:доставлен|существует|найден)|teslim edilemedi|iletilemedi|(?:配信|送信|送達)(?:できません|に失敗|することができません)|宛先不明|见つかりません|見つかりません"
     r"|无法(?:投递|发送|送达|傳送)|未能送达|發送失敗|发送失败|投递失败|不存在|無法傳送|배달하지 못|전송(?:되지 못| 실패)|존재하지 않",
 )
-_CONTACT = re.compile(
+_CONTACT = pattern(
     r"(?:contact|question|assistance|support|help|inquir|(?:please )?(?:send|write|reply|e-?mail|forward|try)|postmaster|administrator|report this|mailto|sent by|mail from|token|from|reply to|kontakt|pomoc|hilfe|assist)\b[^\n]{0,60}$",
     re.IGNORECASE,
 )
-_TO = re.compile(rf"\bTo:\s{{0,8}}<?(?P<a>{ADDRESS})", re.IGNORECASE)
-_FIND = re.compile(ADDRESS)
+_TO = pattern(rf"\bTo:\s{{0,8}}<?(?P<a>{ADDRESS})", re.IGNORECASE)
+_FIND = pattern(ADDRESS)
 _BULLET = r"[ \t]{0,40}(?:[*>\-•] )?(?:\"[^\"\n]{1,100}\" <|[<\"'\[(]{0,2})"
-_ROW = re.compile(  # an address alone on its line, or with words that a mark sets apart
+_ROW = pattern(  # an address alone on its line, or with words that a mark sets apart
     rf"{_BULLET}(?P<a>{ADDRESS})[>\"'\])]{{0,2}}(?:[:;,.]?[ \t]*$|[ \t]*(?:[:(\[]|[-–—] |\.\.\. ?|[ \t] )[ \t]*(?P<w>\S.*)$)"
 )
-_BESIDE = re.compile(rf"[\s<>\"',;]{{1,12}}(?:(?:and|und|et|y|e|i|oraz) <?)?(?P<a>{ADDRESS})")
+_BESIDE = pattern(rf"[\s<>\"',;]{{1,12}}(?:(?:and|und|et|y|e|i|oraz) <?)?(?P<a>{ADDRESS})")
 # The subjects of answers, ticket systems and digests, which speak about bounces
-_ABOUT_BOUNCES = re.compile(
+_ABOUT_BOUNCES = pattern(
     r"\s*(?:re|aw|odp|sv|vs|antw|res|r[eé]f)\s?:|\s*\[[^\]]{0,40}[#\d][^\]]{0,40}\]|.{0,80}\b(?:weekly|daily|monthly|summary|digest|statistics)\b",
     re.IGNORECASE,
 )
@@ -66,7 +65,7 @@ _FRAME = Wording(
     r"(?:deliver|delivr|sent|zugestellt|remis|distribu|entreg|recapit|consegn)[^.!?@>]{0,80}\n[\s<\"*-]{0,8}[^\s@>]{1,64}@"
 )
 # Senders that are programs of some kind; a person's address is none of these
-_PROGRAM = re.compile(
+_PROGRAM = pattern(
     r"no-?reply|do-?not-?reply|robot|gateway|gw\d{0,2}@|imss|\bmta\d{0,2}\b|system|server|smtp|mailmaster",
     re.IGNORECASE,
 )

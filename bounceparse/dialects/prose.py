@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from bounceparse.addresses import clean_address, find_addresses
+from bounceparse.lazy import pattern, replace
 from bounceparse.mime import Entity, Mail, collapse
 from bounceparse.reports import OriginalMessage
 from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original, text_as_entity
@@ -46,7 +46,7 @@ class Wording:
 
 
 # Where the copy of the message begins. One line a wording; who writes it is said where it is not plain.
-_COPY = re.compile(
+_COPY = pattern(
     r"^[ \t>]{0,8}(?:"
     r"-{2,80} ?(?:below (?:this|the next) line is a copy|enclosed is a copy|attachment is a copy|mensaje original adjunto)"  # qmail
     r"|-{3,80} ?(?:this is a copy of (?:the|your) message|the header of the original message)"  # Exim; 1&1
@@ -76,12 +76,12 @@ _DELAYED = Wording(
     r"|leveransen f[oö]rsenad|doru[cč]en[ií] zpo[zž]d[eě]no|доставка задерживается|попытки доставки будут|配信が遅れ|投递延迟|배달이 지연|teslim gecikti",
 )
 # Words of a report about one of our messages that name it without its headers
-_LABELS = re.compile(
+_LABELS = pattern(
     r"^[ \t>*#-]{0,12}(?P<name>(?:with )?subject|the message identifier (?:was|is)|(?:ori?gi?nal |internet )?message[ -]?id|the subject of the message is|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|tytuł|件名|тема|主题"
     r"|sent|sent date|the date of the message is|date|to)[ \t]?[:：][ \t]{0,16}(?P<value>\S[^\n]{0,500})",
     re.IGNORECASE | re.MULTILINE,
 )
-_FIELD = re.compile(r"[ \t>]{0,16}(?:[\w-]{1,60}[ \t]?:|From )", re.ASCII)
+_FIELD = pattern(r"[ \t>]{0,16}(?:[\w-]{1,60}[ \t]?:|From )", re.ASCII)
 _DATES = frozenset(("sent", "sent date", "the date of the message is", "date"))
 
 

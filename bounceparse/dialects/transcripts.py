@@ -8,38 +8,38 @@ given to the recipient of the line below them. With pipelining ``>>> DATA`` may 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
 from bounceparse.dialects.engine import Entry, build
 from bounceparse.dialects.prose import ADDRESS, Prose, failed_recipients, lines_of
+from bounceparse.lazy import dataclass, field, pattern
 from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport
 
-_LIST = re.compile(r"-{3,9} ?the following addresses? ha(?:d|ve) (?P<k>[a-z -]{4,40}?) ?-{3,9}[ \t]*\n", re.IGNORECASE)
-_HEADING = re.compile(r"^\s{0,8}-{3,9} ?\w", re.MULTILINE)
-_TRANSCRIPT = re.compile(
+_LIST = pattern(r"-{3,9} ?the following addresses? ha(?:d|ve) (?P<k>[a-z -]{4,40}?) ?-{3,9}[ \t]*\n", re.IGNORECASE)
+_HEADING = pattern(r"^\s{0,8}-{3,9} ?\w", re.MULTILINE)
+_TRANSCRIPT = pattern(
     r"-{3,9} ?(?:transcript of session follows|non-delivered information) ?-{3,9}|while talking to \S+:\n|^<<< \d{3}",
     re.IGNORECASE | re.MULTILINE,
 )
-_LISTED = re.compile(
+_LISTED = pattern(
     rf"\s{{0,8}}(?:>>> {ADDRESS} )?(?:<(?P<b>[^<>\n]{{1,320}})>|(?P<a>{ADDRESS})|(?P<p>\"?\|[^\n]*|/\S+))[ \t]*(?:\((?P<w>[^\n]*)\)|\[(?P<x>[^\n]*)\])?$"
 )
-_REASON = re.compile(r"\s{1,12}\(reason: ?(?P<w>.*?)\)?$")
-_EXPANDED = re.compile(rf"\s{{1,12}}\(expanded from: ?<?(?P<a>{ADDRESS})", re.IGNORECASE)
-_HEARD = re.compile(r"\s{0,8}(?:<<<|recv:|received >>>)\s?(?P<w>.*)$", re.IGNORECASE)
-_SPOKEN = re.compile(r"\s{0,8}(?:>>>|send:|sent <<<)\s?(?P<w>.*)$", re.IGNORECASE)
-_ABOUT = re.compile(rf"(?:\d{{3}}[ -](?:\d\.\d\.\d{{1,3}} )?)?<?(?P<a>{ADDRESS})>?\.\.\. (?P<w>.*)$")
-_RCPT = re.compile(r"rcpt to:\s?<(?P<a>[^<>\s]{1,320})>", re.IGNORECASE)
+_REASON = pattern(r"\s{1,12}\(reason: ?(?P<w>.*?)\)?$")
+_EXPANDED = pattern(rf"\s{{1,12}}\(expanded from: ?<?(?P<a>{ADDRESS})", re.IGNORECASE)
+_HEARD = pattern(r"\s{0,8}(?:<<<|recv:|received >>>)\s?(?P<w>.*)$", re.IGNORECASE)
+_SPOKEN = pattern(r"\s{0,8}(?:>>>|send:|sent <<<)\s?(?P<w>.*)$", re.IGNORECASE)
+_ABOUT = pattern(rf"(?:\d{{3}}[ -](?:\d\.\d\.\d{{1,3}} )?)?<?(?P<a>{ADDRESS})>?\.\.\. (?P<w>.*)$")
+_RCPT = pattern(r"rcpt to:\s?<(?P<a>[^<>\s]{1,320})>", re.IGNORECASE)
 # What follows a refusal only because of it
-_ECHO = re.compile(
+_ECHO = pattern(
     r"\d{3}[ -](?:\d\.\d\.\d{1,3} )?(?:no valid recipients|need rcpt|need recipient|bad sequence|please use rcpt|valid rcpt command must)",
     re.IGNORECASE,
 )
-_LETTERS = re.compile(r"[^\W\d_]{2}")
-_GIVING_UP = re.compile(r"message could not be delivered for|message will be deleted from queue", re.IGNORECASE)
-_STILL_TRYING = re.compile(
+_LETTERS = pattern(r"[^\W\d_]{2}")
+_GIVING_UP = pattern(r"message could not be delivered for|message will be deleted from queue", re.IGNORECASE)
+_STILL_TRYING = pattern(
     r"will keep trying|warning message only|message still undelivered after|transient non-fatal|could not send message for past",
     re.IGNORECASE,
 )
@@ -176,8 +176,8 @@ def _words_for(entry: Entry, exchanges: list[_Exchange], alone: bool) -> str | N
     return None
 
 
-_OUT = re.compile(r"\s{0,2}Out: (?P<w>.*)$")
-_IN = re.compile(r"\s{0,2}In: {1,3}(?P<w>.*)$")
+_OUT = pattern(r"\s{0,2}Out: (?P<w>.*)$")
+_IN = pattern(r"\s{0,2}In: {1,3}(?P<w>.*)$")
 
 
 def read_postmaster_copy(prose: Prose) -> DeliveryReport | None:
@@ -224,7 +224,7 @@ def _unwrapped(text: str) -> list[str]:
     return lines
 
 
-_SESSION = re.compile(rf"\s{{0,4}}(?:> ?)?<?(?P<a>{ADDRESS})>?(?: - (?P<w>.*))?$")
+_SESSION = pattern(rf"\s{{0,4}}(?:> ?)?<?(?P<a>{ADDRESS})>?(?: - (?P<w>.*))?$")
 
 
 def read_mdaemon(prose: Prose) -> DeliveryReport | None:
@@ -254,7 +254,7 @@ def read_mdaemon(prose: Prose) -> DeliveryReport | None:
     return build(prose, entries.values(), said[:1500])
 
 
-_INTERSCAN_TO = re.compile(r"(?:Sent <<< RCPT TO:|Unable to deliver message to )<(?P<a>[^<>\s]{1,320})>", re.IGNORECASE)
+_INTERSCAN_TO = pattern(r"(?:Sent <<< RCPT TO:|Unable to deliver message to )<(?P<a>[^<>\s]{1,320})>", re.IGNORECASE)
 
 
 def read_interscan(prose: Prose) -> DeliveryReport | None:

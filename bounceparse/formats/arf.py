@@ -10,19 +10,20 @@ import re
 from collections.abc import Mapping
 
 from bounceparse.addresses import clean_address, find_addresses, is_placeholder
+from bounceparse.lazy import pattern
 from bounceparse.mime import Entity, Mail, collapse, decode_bytes, parse_fields
 from bounceparse.reports import FeedbackReport
 from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
 
-_ID_IN_TEXT = re.compile(r"\bmessage-?id:?\s+(?:of\s+)?<?([^\s<>]+@[^\s<>]+)", re.IGNORECASE)
+_ID_IN_TEXT = pattern(r"\bmessage-?id:?\s+(?:of\s+)?<?([^\s<>]+@[^\s<>]+)", re.IGNORECASE)
 # RFC 6590 section 3: a keyed hash in base64, or as many write it in hexadecimal, stands for the local part.
-_HASHED_LOCAL = re.compile(r"(?:[0-9a-f]{32,64}|[A-Za-z0-9+/]{20,86}={1,2})@", re.IGNORECASE)
-_FOR = re.compile(r"\bfor\s+<([^<>\s]{1,256}@[^<>\s]{1,255})>", re.IGNORECASE)
+_HASHED_LOCAL = pattern(r"(?:[0-9a-f]{32,64}|[A-Za-z0-9+/]{20,86}={1,2})@", re.IGNORECASE)
+_FOR = pattern(r"\bfor\s+<([^<>\s]{1,256}@[^<>\s]{1,255})>", re.IGNORECASE)
 _MAX_RECIPIENTS = 1000
 _MOST_FIELDS = 2000
 _DELIVERED_HEADERS = ("x-hmxmroriginalrecipient", "delivered-to", "x-original-to", "envelope-to", "apparently-to")
 _TYPES = {"spam": "abuse", "dkim": "auth-failure", "miscategorized": "not-spam", "opt-out-list": "opt-out"}
-_TRAP_SUBJECT = re.compile(r"\s*spam ?trap ?hit\b", re.IGNORECASE)
+_TRAP_SUBJECT = pattern(r"\s*spam ?trap ?hit\b", re.IGNORECASE)
 # Fields that an RFC defines: 5965, 6430, 6591, 6692, 9991, and the drafts' Removal-Recipient; others are extensions.
 _KNOWN = frozenset(
     [

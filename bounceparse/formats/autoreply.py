@@ -9,6 +9,7 @@ import re
 from functools import cache
 
 from bounceparse.addresses import clean_address
+from bounceparse.lazy import pattern
 from bounceparse.mime import Mail
 from bounceparse.reports import AutoReply
 from bounceparse.returned import read_original
@@ -57,17 +58,17 @@ def _left_pattern() -> re.Pattern[str]:
 
 # Headers with the values that tell it.
 _VALUES = (
-    ("auto-submitted", re.compile(r"auto-(?:replied|generated|notified)|vacation|x-", re.IGNORECASE)),
-    ("precedence", re.compile(r"auto_?reply", re.IGNORECASE)),
-    ("x-precedence", re.compile(r"auto_?reply", re.IGNORECASE)),
-    ("preference", re.compile(r"auto_?reply", re.IGNORECASE)),
-    ("x-apple-action", re.compile(r"vacation", re.IGNORECASE)),
-    ("x-post-messageclass", re.compile(r"autoresponder", re.IGNORECASE)),
-    ("delivered-to", re.compile(r"^autoresponder", re.IGNORECASE)),
-    ("x-ms-exchange-generated-message-source", re.compile(r"mailbox rules agent|transport rule agent", re.IGNORECASE)),
+    ("auto-submitted", pattern(r"auto-(?:replied|generated|notified)|vacation|x-", re.IGNORECASE)),
+    ("precedence", pattern(r"auto_?reply", re.IGNORECASE)),
+    ("x-precedence", pattern(r"auto_?reply", re.IGNORECASE)),
+    ("preference", pattern(r"auto_?reply", re.IGNORECASE)),
+    ("x-apple-action", pattern(r"vacation", re.IGNORECASE)),
+    ("x-post-messageclass", pattern(r"autoresponder", re.IGNORECASE)),
+    ("delivered-to", pattern(r"^autoresponder", re.IGNORECASE)),
+    ("x-ms-exchange-generated-message-source", pattern(r"mailbox rules agent|transport rule agent", re.IGNORECASE)),
 )
 # Subjects at whose start (after Re:) a program speaks. One line a language.
-_SUBJECT = re.compile(
+_SUBJECT = pattern(
     r"^(?:re\s*:\s*)?(?:"
     r"automatic reply|auto(?:matic|mated)?[ -]?(?:reply|response|answer|responder)|out of (?:the )?office|auto:|ooo:"
     r"|away from (?:my|the) (?:mail|office|desk)|(?:on )?vacation\b|i am (?:away|out of|on (?:leave|vacation|holiday))|out on"
@@ -120,10 +121,10 @@ def _marker(mail: Mail) -> tuple[str, str] | None:
             value = mail.get(name) or ""
             if value.lower() not in ("no", "false", "0"):
                 return "headers", (mail.line(name) or name)[:300]
-    for name, pattern in _VALUES:
+    for name, told in _VALUES:
         if mail.has(name):
             for value in mail.get_all(name, 5):
-                if pattern.search(value):
+                if told.search(value):
                     return "headers", value[:300]
     for name in _SYSTEMS:
         if mail.has(name):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, parse_action, parse_enhanced_status
+from bounceparse.lazy import pattern, replace
 from bounceparse.mime import Entity, Mail, collapse, parse_fields
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
 from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
@@ -20,20 +20,18 @@ from bounceparse.returned import clean_message_id, find_in_text, find_returned, 
 STATUS_TYPES = frozenset(
     ("message/delivery-status", "message/global-delivery-status", "text/delivery-status", "application/delivery-status")
 )
-_PAIR = re.compile(rb"\n(?:original-|final-)recipient[ \t]*:[^\n]*\n(?:[^\n]*\n){0,12}?(?:action|status)[ \t]*:")
-_PAIR_REVERSED = re.compile(
-    rb"\n(?:action|status)[ \t]*:[^\n]*\n(?:[^\n]*\n){0,12}?(?:original-|final-)recipient[ \t]*:"
-)
-_BLANK = re.compile(r"\n[ \t]*\n")
-_TYPED = re.compile(r"\s*([A-Za-z][\w-]{0,30})\s*;\s*", re.ASCII)
+_PAIR = pattern(rb"\n(?:original-|final-)recipient[ \t]*:[^\n]*\n(?:[^\n]*\n){0,12}?(?:action|status)[ \t]*:")
+_PAIR_REVERSED = pattern(rb"\n(?:action|status)[ \t]*:[^\n]*\n(?:[^\n]*\n){0,12}?(?:original-|final-)recipient[ \t]*:")
+_BLANK = pattern(r"\n[ \t]*\n")
+_TYPED = pattern(r"\s*([A-Za-z][\w-]{0,30})\s*;\s*", re.ASCII)
 # Exchange 2007 and 2010 at the edge: <mx.google.com #5.1.1 smtp;550-5.1.1 ...> in place of Diagnostic-Code
-_SUPPLEMENT = re.compile(r"<?\s*(?:(\S+)\s+)?#(\S+)\s+(smtp;\s*.*?)>?\s*$", re.DOTALL | re.IGNORECASE)
+_SUPPLEMENT = pattern(r"<?\s*(?:(\S+)\s+)?#(\S+)\s+(smtp;\s*.*?)>?\s*$", re.DOTALL | re.IGNORECASE)
 _RECIPIENT_FIELDS = ("final-recipient", "original-recipient", "x-actual-recipient")
 _BLOCK_KEYS = frozenset(("final-recipient", "action", "status"))
 # Sendmail derives Status from the reply (550 -> 5.1.1).
 _DERIVING = ("fatal errors -----", "ranscript of session follows")
 # Haraka makes up the Status of what it could not even try: "5.1.2 (550 Tried all MXs example.com)".
-_MADE_UP = re.compile(r"\s*[245]\.\d+\.\d+ \([245]\d\d ", re.ASCII)
+_MADE_UP = pattern(r"\s*[245]\.\d+\.\d+ \([245]\d\d ", re.ASCII)
 _DIAGNOSTIC_CAP = 4096
 # Comments that systems put beside any Status of a class or number: RFC 3463's own names, Sun's and others' phrases.
 _CODE_NAMES = frozenset(

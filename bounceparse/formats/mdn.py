@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 
 from bounceparse.addresses import clean_address
+from bounceparse.lazy import pattern
 from bounceparse.mime import Mail, decode_bytes, parse_fields
 from bounceparse.reports import DispositionReport
 from bounceparse.returned import clean_message_id, find_returned, read_original
 
 _PART_TYPES = ("message/disposition-notification", "message/global-disposition-notification")
-_REFUSED = re.compile(r"\b(?:automatically )?(?:rejected|refused|not accepted)\b", re.IGNORECASE)
+_REFUSED = pattern(r"\b(?:automatically )?(?:rejected|refused|not accepted)\b", re.IGNORECASE)
 
 
 def read_disposition(mail: Mail) -> DispositionReport | None:

@@ -7,17 +7,16 @@ Message-ID stands in ``mail.commonHeaders`` or ``mail.headers`` where the notifi
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Any
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
+from bounceparse.lazy import pattern
 from bounceparse.mime import Mail, collapse
 from bounceparse.reports import DeliveryReport, FeedbackReport, OriginalMessage, RecipientReport
 from bounceparse.returned import clean_message_id
 
-_FOLD = re.compile(r"!\n ?|\n ")  # a relay that folds at 998 octets leaves "!" and a new line
+_FOLD = pattern(r"!\n ?|\n ")  # a relay that folds at 998 octets leaves "!" and a new line
 _MOST_RECIPIENTS = 1000
 
 
@@ -26,6 +25,8 @@ def read_sns(mail: Mail) -> DeliveryReport | FeedbackReport | None:
     if not mail.has("x-amz-sns-message-id") and b"notificationtype" not in mail.lower_head:
         return None
     text = mail.readable
+    import json
+
     begin = text.find("{")
     if begin < 0:
         return None
@@ -39,6 +40,8 @@ def read_sns(mail: Mail) -> DeliveryReport | FeedbackReport | None:
 
 
 def _read_event(event: dict[str, Any], text: str) -> DeliveryReport | FeedbackReport | None:
+    import json
+
     if isinstance(event.get("Message"), str):  # SNS's envelope around the notification (raw delivery is off)
         try:
             event = json.loads(event["Message"])

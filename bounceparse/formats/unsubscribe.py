@@ -11,55 +11,54 @@ import re
 
 from bounceparse.addresses import clean_address
 from bounceparse.formats.request_words import fold, is_negated, is_request, talks_of_requests
+from bounceparse.lazy import pattern
 from bounceparse.mime import Mail, collapse
 from bounceparse.reports import UnsubscribeRequest
 from bounceparse.returned import read_original
 
-_PREFIX = re.compile(
+_PREFIX = pattern(
     r"^(?:(?:re|fw|fwd|odp|pd|aw|wg|tr|rv|sv|vs|vb|antw|doorst|r|i|rif|res|enc|ynt|ilt|ha|vl|na|απ|πρθ|отв|回复|回覆|答复|转发|轉寄|返信|転送|회신|전달)\s*(?:\[\d+\]|\(\d+\))?\s*[:：]\s*"
     r"|\[[^\]]{1,40}\]\s*|\*{2,5}[\w ]{1,20}\*{2,5}\s*|(?:external|ext)\s*:\s*)+",
     re.IGNORECASE,
 )
-_TOKEN_SUBJECT = re.compile(
+_TOKEN_SUBJECT = pattern(
     r"^(?:unsubscribe|unsub|optout|opt-out|leave|remove|wypisz)[\s:_=\-]+([a-z0-9][\w.+=/\-]{9,})$", re.IGNORECASE
 )
-_SHORT_TOKEN = re.compile(r"^(?:unsubscribe|unsub|optout|opt-out|leave|remove|wypisz)[:_=\-]\s*\S+$", re.IGNORECASE)
+_SHORT_TOKEN = pattern(r"^(?:unsubscribe|unsub|optout|opt-out|leave|remove|wypisz)[:_=\-]\s*\S+$", re.IGNORECASE)
 # A line that holds nothing but a token, as the body of a mailto link does; a client may quote it.
-_TOKEN_LINE = re.compile(
-    r"^[>\s]*(?:[\w -]{0,30}[:=\s]\s*)?([a-z2-7]{29})\s*$", re.IGNORECASE | re.ASCII | re.MULTILINE
-)
-_ADDRESS = re.compile(
+_TOKEN_LINE = pattern(r"^[>\s]*(?:[\w -]{0,30}[:=\s]\s*)?([a-z2-7]{29})\s*$", re.IGNORECASE | re.ASCII | re.MULTILINE)
+_ADDRESS = pattern(
     r"(?:^|[+._\-])(?:unsub|unsubscribe|list-unsubscribe|optout|opt-out|leave|remove|wypisz|signoff)(?:[+._\-=]|$)",
     re.IGNORECASE,
 )
 # Mailman, Majordomo, Sympa, LISTSERV, ezmlm, mlmmj: the program's address, and what people write to it.
-_MANAGER = re.compile(r"(?:majordomo|sympa|listserv|listproc|mailman|lists?|.{1,60}-request)", re.IGNORECASE)
-_COMMAND = re.compile(
+_MANAGER = pattern(r"(?:majordomo|sympa|listserv|listproc|mailman|lists?|.{1,60}-request)", re.IGNORECASE)
+_COMMAND = pattern(
     r"(?:unsubscribe|unsub|signoff|sign off|sig|leave|quit|remove|off)(?:\s+[\w.+*-]{1,60}){0,2}(?:\s+(?:address=)?\S{1,64}@\S{1,255})?",
     re.IGNORECASE,
 )
-_QUOTE = re.compile(
+_QUOTE = pattern(
     r"^(?:>|-{3,}\s*\S|_{5,}|-- ?$|on .{5,200} wrote:|(?:w dniu|dnia) .{5,200} (?:napisa|pisze)|am .{5,200} schrieb|le .{5,200} a écrit"
     r"|el .{5,200} escri|il .{5,200} ha scritto|op .{5,200} schreef|em .{5,200} escreve|den .{5,200} skrev|dne .{5,200} napsal"
     r"|(?:from|von|od|de|da|van|från|fra|lähettäjä|от|від|kimden|από|feladó|差出人|发件人|寄件者|보낸 사람)\s?: ?\S)",
     re.IGNORECASE,
 )
-_QUOTE_BEGINS = re.compile(r"^(?:on|w dniu|dnia|am|le|el|il|op|em|den|dne) .{5,200}$", re.IGNORECASE)
-_QUOTE_ENDS = re.compile(r"(?:wrote|pisze|napisał(?:a|\(a\))?|schrieb.{0,80}|a écrit|escribió|ha scritto|schreef.{0,80}|escreveu|skrev.{0,80}|napsal.{0,3}) ?:$", re.IGNORECASE)  # fmt: skip
-_SENT_FROM = re.compile(
+_QUOTE_BEGINS = pattern(r"^(?:on|w dniu|dnia|am|le|el|il|op|em|den|dne) .{5,200}$", re.IGNORECASE)
+_QUOTE_ENDS = pattern(r"(?:wrote|pisze|napisał(?:a|\(a\))?|schrieb.{0,80}|a écrit|escribió|ha scritto|schreef.{0,80}|escreveu|skrev.{0,80}|napsal.{0,3}) ?:$", re.IGNORECASE)  # fmt: skip
+_SENT_FROM = pattern(
     r"^(?:sent (?:from|with) (?:my|mail|proton|outlook)|get outlook for|wysłan[eo] z|von meinem .{1,40} gesendet|gesendet (?:von|mit)|envoyé (?:de|depuis)"
     r"|enviado (?:desde|do|de)|inviato da|verzonden (?:vanaf|met)|skickat från|sendt fra|lähetetty|odesláno z|odoslané z|отправлено|надіслано)",
     re.IGNORECASE,
 )
-_GREETING = re.compile(
+_GREETING = pattern(
     r"^(?:hi|hello|hey|dear|good (?:morning|day|afternoon)|to whom|sirs?|witam|dzien dobry|czesc|szanown\w+|hallo|guten tag|sehr geehrte|liebe[sr]?|bonjour|madame|monsieur|hola|buenos|buenas|estimad\w+"
     r"|ola|bom dia|boa tarde|prezad\w+|ciao|buongiorno|salve|gentile|spett\w*|beste|geachte|goedendag|hej|hei|god dag|dobry den|ahoj|vazen\w+|jo napot|tisztelt|udvozl\w+|buna|stimat\w+|здравствуйте|добрый день|уважаем\w+|добрий день|шановн\w+|здравейте|merhaba|sayin|γεια|καλημερα|bon dia)\b.{0,60}$"
 )
-_CLOSING = re.compile(
+_CLOSING = pattern(
     r"^(?:(?:many |best |kind |warm |with )*(?:thanks|thank you|regards|wishes|cheers|sincerely|yours)|z (?:powazaniem|gory|wyrazami)|pozdraw\w+|dziekuj\w+|mit freundlich\w+|viele gru\w+|(?:beste |liebe |freundliche )?gru\w+|vielen dank|danke|mfg|lg|merci|cordialement|bien a vous|salutations|gracias|saludos|un saludo|atentamente"
     r"|obrigad\w+|atenciosamente|cumprimentos|grazie|(?:cordiali|distinti) saluti|saluti|met vriendelijke|groet\w*|bedankt|dank|tack|(?:med )?(?:vanlig|venlig|vennlig)\w* hils\w*|mvh|hilsen|takk?|terveisin|kiitos|s pozdravem|dekuj\w*|dakujem|koszon\w+|udvozlettel|multumesc|cu stima|спасибо|с уважением|дякую|з повагою|благодаря|поздрави|tesekkur\w*|saygilar\w*|ευχαριστω|gracies)\b.{0,60}$"
 )
-_SENTENCE = re.compile(r"[.!?\n。！？;]+")
+_SENTENCE = pattern(r"[.!?\n。！？;]+")
 _GMAIL_LINE = "this message was automatically generated by gmail"
 _TEXT_CAP = 16_384
 _LARGE = 200_000

@@ -6,9 +6,7 @@ complaints; log-in attacks, malware and the like are notices.
 
 from __future__ import annotations
 
-import base64
 import binascii
-import json
 from typing import Any
 
 from bounceparse.addresses import clean_address, is_placeholder
@@ -58,6 +56,8 @@ def _read_fields(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
 
 
 def _read_json(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
+    import json
+
     try:
         report = json.loads(part.payload(_JSON_CAP))
     except (ValueError, RecursionError):
@@ -136,7 +136,7 @@ def _evidence(mail: Mail, report: dict[str, Any]) -> OriginalMessage:
     for sample in samples[:_MOST_SAMPLES] if isinstance(samples, list) else ():
         if isinstance(sample, dict) and str(sample.get("content_type", "")).startswith(("message/", "text/rfc822")):
             try:
-                raw = base64.b64decode(str(sample.get("payload", "")), validate=False)
+                raw = binascii.a2b_base64(str(sample.get("payload", "")))
             except (binascii.Error, ValueError):
                 continue
             entity = text_as_entity(raw.decode("utf-8", "replace").replace("\r\n", "\n"), mail)

@@ -27,14 +27,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bounceparse.codes import Phase
 from bounceparse.errors import RuleError
 from bounceparse.replies import Reply, read_reply
 from bounceparse.rules.index import Index
 from bounceparse.rules.loading import Rule, RuleFile, read_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Hit", "Rule", "RuleSet", "find_unmet", "load_rules", "packaged_rules"]
 
@@ -311,6 +313,8 @@ def load_rules(extra: Sequence[Path | str] = ()) -> RuleSet:
     Raises :class:`RuleError` with file and rule for an unknown key or reason, a missing example, a bad pattern, an id
     used twice within the packaged files.
     """
+    from pathlib import Path
+
     files = [read_file(path) for path in sorted(Path(__file__).parent.glob("*.toml"))]
     seen: dict[str, str] = {}
     for rule in (rule for file in files for rule in file.rules):

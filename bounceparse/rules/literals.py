@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from bounceparse.lazy import pattern
+
 Clause = frozenset[str]
 """Literals of which one must occur."""
 
@@ -18,13 +20,13 @@ _SHORT, _LONG, _KEPT = 3, 12, 24  # bytes: a shorter literal occurs everywhere, 
 _RARER = tuple(4 ** (_LONG - length) for length in range(_LONG + 1))
 _COMMON = _RARER[2]  # a clause this common is no help beside a better one
 _PLAIN = r"[^\\\[\](){}|*+?.^$]"
-_RUN = re.compile(rf"(?:{_PLAIN}(?![*+?{{]))+")
-_CHOICE = re.compile(rf"\((?:\?:)?({_PLAIN}*(?:\|{_PLAIN}*)*)\)")
-_QUANTIFIER = re.compile(r"[*+?]\??|\{(\d+)(?:,\d*)?\}\??")
-_ASSERTION = re.compile(r"\\[bBAz]|[\^$]|\(\?[a-z-]+\)")
-_PROPERTY = re.compile(r"\\[pP](?:\{\w+\}|\w)")
-_GROUP = re.compile(r"\((?:\?(?:P?<\w+>|[a-z-]*:))?")
-_FOREIGN = re.compile(r"(?<!\\)(?:\\\\)*\\[^\WdDsSwWbBAzpP]|\[:\w+:\]")  # \x41, \Q..\E, [[:alpha:]]
+_RUN = pattern(rf"(?:{_PLAIN}(?![*+?{{]))+")
+_CHOICE = pattern(rf"\((?:\?:)?({_PLAIN}*(?:\|{_PLAIN}*)*)\)")
+_QUANTIFIER = pattern(r"[*+?]\??|\{(\d+)(?:,\d*)?\}\??")
+_ASSERTION = pattern(r"\\[bBAz]|[\^$]|\(\?[a-z-]+\)")
+_PROPERTY = pattern(r"\\[pP](?:\{\w+\}|\w)")
+_GROUP = pattern(r"\((?:\?(?:P?<\w+>|[a-z-]*:))?")
+_FOREIGN = pattern(r"(?<!\\)(?:\\\\)*\\[^\WdDsSwWbBAzpP]|\[:\w+:\]")  # \x41, \Q..\E, [[:alpha:]]
 
 
 class _Part(NamedTuple):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import repeat
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bounceparse.codes import Phase
 from bounceparse.errors import RuleError
+from bounceparse.lazy import dataclass, pattern
 from bounceparse.outcomes import REASONS, Status
 from bounceparse.replies import fold
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RANK = 100
 """Rank of a file that names none: the languages. Lower goes first within its tier."""
@@ -20,10 +21,10 @@ _FILE_KEYS = frozenset(("provider", "hosts", "signature", "rank", "source", "rul
 _RULE_KEYS = frozenset(
     ("id", "reason", "status", "text", "code", "enhanced", "exit", "remote_mta", "phase", "examples", "source")
 )
-_CAPITAL = re.compile(r"(?<!\\)[A-Z]")
-_PROPERTY = re.compile(r"\\[pP]\{\w+\}")
-_LITERAL = re.compile(r"[a-z0-9 /'#-]{3}|[^\x00-\x7f]")
-_ENHANCED = re.compile(r"[45*]\.\d{1,3}\.(?:\d{1,3}|\*)")
+_CAPITAL = pattern(r"(?<!\\)[A-Z]")
+_PROPERTY = pattern(r"\\[pP]\{\w+\}")
+_LITERAL = pattern(r"[a-z0-9 /'#-]{3}|[^\x00-\x7f]")
+_ENHANCED = pattern(r"[45*]\.\d{1,3}\.(?:\d{1,3}|\*)")
 
 
 @dataclass(frozen=True, slots=True)
