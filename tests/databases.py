@@ -36,12 +36,20 @@ def _find_binaries() -> Path | None:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The URL of a running server, without a database name."""
-    binaries = _find_binaries()
-    if binaries is None:
+    if _find_binaries() is None:
         reason = "PostgreSQL is not installed: apt-get install postgresql"
         if os.environ.get("BOUNCEPARSE_TEST_ALL") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+    with running_postgresql("-c fsync=off -c full_page_writes=off") as server:  # no test cuts the power
+        yield server
+
+
+@contextmanager
+def running_postgresql(options: str = "") -> Iterator[str]:
+    """The URL of a new server with further ``options``, without a database name; it ends with the block."""
+    binaries = _find_binaries()
+    assert binaries is not None
     as_root = os.getuid() == 0
     prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if as_root else []
     folder = Path(tempfile.mkdtemp(prefix="bounceparse-pg-"))
@@ -54,11 +62,8 @@ def postgresql() -> Iterator[str]:
 
     try:
         run(str(binaries / "initdb"), "-D", str(cluster), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
-        options = (
-            f"-c listen_addresses='' -c unix_socket_directories={folder} -c max_connections=50"
-            " -c fsync=off -c full_page_writes=off"  # no test cuts the power
-        )
-        run(str(binaries / "pg_ctl"), "-D", str(cluster), "-o", options, "-l", str(folder / "log"), "-w", "start")
+        own = f"-c listen_addresses='' -c unix_socket_directories={folder} -c max_connections=50 {options}"
+        run(str(binaries / "pg_ctl"), "-D", str(cluster), "-o", own, "-l", str(folder / "log"), "-w", "start")
         try:
             yield f"postgresql+psycopg://postgres@/{{}}?host={folder}"
         finally:
