@@ -1,6 +1,7 @@
-"""An outcome -> :class:`Clues`: what leads back to the sent message, best first (facts: the matching ladder).
+"""An outcome -> :class:`Clues`: what leads back to the sent message, best first.
 
-Signed tokens will stand above all of these; recipient, subject and time below.
+Signed tokens (:mod:`bounceparse.signatures`) stand above all of these. The last rung, recipient and subject and time, is
+no proof, and is asked for only where no other leads anywhere.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from bounceparse.addresses import address_key, domain_key
+from bounceparse.addresses import address_key, decode_xtext, domain_key
 from bounceparse.outcomes import Outcome
 from bounceparse.reports import OriginalMessage, Report
 
@@ -25,6 +27,7 @@ class Key(StrEnum):
 
     MESSAGE_ID = "message-id"  # also the provider's id: a relay may have put its own in the place of ours
     ENVELOPE_ID = "envelope-id"
+    SUBJECT = "subject"  # with the recipient's address and the time
 
 
 class Clue(NamedTuple):
@@ -42,10 +45,21 @@ class Clues:
     Attributes:
         ladder: the clues, best first.
         recipients: address keys of the recipient as the report writes it: original, plain, final; each once.
+        hint: the address key that an unsigned VERP address names, where the report names no recipient: it tells which
+            of a message's recipients is meant, and proves nothing.
+        subject: of the returned message. at: when the event was.
     """
 
     ladder: tuple[Clue, ...]
     recipients: tuple[str, ...]
+    hint: str | None = None
+    subject: str | None = None
+    at: datetime | None = None
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The address keys to look for: the recipients, else the hint."""
+        return self.recipients or ((self.hint,) if self.hint else ())
 
 
 def message_key(message_id: str | None) -> str | None:
@@ -77,17 +91,38 @@ def find_clues(outcome: Outcome, message_id_from: str | None = None) -> Clues:
 
 
 def ladder(
-    key: str | None, message_id_from: str | None, envelope_id: str | None, recipients: Iterable[str | None]
+    key: str | None,
+    message_id_from: str | None,
+    envelope_id: str | None,
+    recipients: Iterable[str | None],
+    own_id: str | None = None,
 ) -> Clues:
-    """As :func:`find_clues`, from the values that a recorded outcome keeps. ``key`` is a :func:`message_key`."""
+    """As :func:`find_clues`, from the values that a recorded outcome keeps.
+
+    ``key`` is a :func:`message_key`; ``own_id`` what the sender's own header in the returned message held, which may be
+    any of the ids that the ledger knows.
+    """
     steps = []
     if envelope_id:
         steps.append(Clue(Key.ENVELOPE_ID, envelope_id, "envelope-id"))
+        if "+" in envelope_id and (decoded := decode_xtext(envelope_id)) != envelope_id:
+            steps.append(Clue(Key.ENVELOPE_ID, decoded, "envelope-id"))  # Exim returns it as it went over the wire
     if key:
         steps.append(Clue(Key.MESSAGE_ID, key, f"message-id:{message_id_from}" if message_id_from else "message-id"))
+    if own_id:
+        steps += own_id_clues(own_id, "own-id")
     return Clues(
         tuple(steps), tuple(dict.fromkeys([address_key(address) for address in dict.fromkeys(recipients) if address]))
     )
+
+
+def own_id_clues(value: str, source: str) -> list[Clue]:
+    """The clues of an id of which nobody says whose it is: the provider's, the envelope's or the message's."""
+    value = value.strip()
+    steps = [Clue(Key.ENVELOPE_ID, value, source)]
+    if key := message_key(value):
+        steps.insert(0, Clue(Key.MESSAGE_ID, key, source))
+    return steps
 
 
 def find_originals(report: Report) -> dict[str | None, OriginalMessage]:

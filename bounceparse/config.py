@@ -12,34 +12,44 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bounceparse.addresses import address_key
+from bounceparse.alerting import AlertCommand
+from bounceparse.breaker import Breaker
+from bounceparse.causes import TABLE, Cause, change_table, find_contradiction
 from bounceparse.errors import ConfigError, MailboxError
+from bounceparse.health import HealthSettings, Thresholds
+from bounceparse.ingest import REPLAY
 from bounceparse.life import Life
 from bounceparse.mailboxes.account import ImapAccount, Secret
 from bounceparse.mailboxes.oauth2 import command_output
 from bounceparse.mailboxes.tokens import TokenRequest
 from bounceparse.outgoing import Outgoing
-from bounceparse.policy import Policy, Proof
+from bounceparse.policy import Changes, Policy, Proof
 from bounceparse.requests import RequestSettings
 from bounceparse.sections import (
     CREDENTIALS,
+    AlertSection,
     DatabaseSection,
+    HealthSection,
     LifeSection,
     MailboxSection,
     OAuth2Section,
+    OwnPolicySection,
     PolicySection,
     RetentionSection,
     RulesSection,
     Section,
+    SenderSection,
     SigningSection,
     StreamSection,
     read_outgoing,
@@ -48,10 +58,12 @@ from bounceparse.verp import Keyring, parse_keys
 
 FILE_NAME = "bounceparse.toml"
 PREFIX = "BOUNCEPARSE_"
+_NAMED = ("mailbox", "stream", "sender")
 # Variables of this prefix that are no values of the configuration.
 _OTHER_VARIABLES = frozenset({"BOUNCEPARSE_CONFIG", "BOUNCEPARSE_TEST_ALL"})
 _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)([^?]+)(.*)")
 S = TypeVar("S", bound=Section)
+H = TypeVar("H", bound=Hashable)
 
 
 class Settings(BaseSettings):
@@ -64,6 +76,9 @@ class Settings(BaseSettings):
     policy: PolicySection = PolicySection()
     life: LifeSection = LifeSection()
     stream: dict[str, StreamSection] = Field(default_factory=dict)
+    sender: dict[str, SenderSection] = Field(default_factory=dict)
+    health: HealthSection = HealthSection()
+    alert: AlertSection = AlertSection()
     retention: RetentionSection = RetentionSection()
     signing: SigningSection = SigningSection()
     rules: RulesSection = RulesSection()
@@ -102,7 +117,7 @@ class _Source(PydanticBaseSettingsSource):
 
 class _Environment(_Source):
     def __call__(self) -> dict[str, Any]:
-        return environment_table(os.environ, self.table.get("mailbox", {}), self.table.get("stream", {}))
+        return environment_table(os.environ, *(self.table.get(name, {}) for name in _NAMED))
 
 
 class _File(_Source):
@@ -123,12 +138,12 @@ def _without_credentials(box: object) -> object:
     return {key: value for key, value in box.items() if key not in CREDENTIALS} if isinstance(box, dict) else box
 
 
-def environment_table(environ: Mapping[str, str], mailboxes: object = (), streams: object = ()) -> dict[str, Any]:
+def environment_table(environ: Mapping[str, str], *named: object) -> dict[str, Any]:
     """The values that ``environ`` gives, as a nested table.
 
-    ``mailboxes`` and ``streams`` are the tables of the file whose keys are names: a variable cannot spell all of them.
+    ``named`` are the file's tables of :data:`_NAMED`, whose keys are names: a variable cannot spell all of them.
     """
-    names = {"mailbox": _spellings(mailboxes), "stream": _spellings(streams)}
+    names = {table: _spellings(known) for table, known in zip_longest(_NAMED, named)}
     table: dict[str, Any] = {}
     for variable, value in sorted(environ.items()):
         if not variable.startswith(PREFIX) or variable in _OTHER_VARIABLES:
@@ -235,11 +250,22 @@ def _fault_text(kind: str, message: str, keys: list[str], table: Mapping[str, An
 
 
 def _known_keys(section: list[str]) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"": Settings, "database": DatabaseSection, "policy": PolicySection}
-    models.update(rules=RulesSection, life=LifeSection, stream=StreamSection)
-    models.update(mailbox=MailboxSection, signing=SigningSection, retention=RetentionSection)
-    model = OAuth2Section if section[2:] == ["oauth2"] else models.get(section[0] if section else "")
-    return sorted(set(model.model_fields) - {"source"}) if model else []
+    """The keys of a table of the file."""
+    model: Any = Settings
+    path = iter(section)
+    for key in path:
+        model = model.model_fields[key].annotation if key in model.model_fields else None
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+            next(path, None)  # a name, which may be anything
+        model = next((one for one in get_args(model) if _is_section(one)), model)
+        if not _is_section(model):
+            return []
+    return sorted(set(model.model_fields) - {"source"})
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _resolve(settings: Settings, path: Path | None) -> Settings:
@@ -344,9 +370,41 @@ def _read_secret(name: str, key: str, path: Path) -> str:
 
 
 def build_policy(settings: Settings) -> Policy:
-    """The policy that the settings ask for."""
+    """The policy that the settings ask for; raises :class:`ConfigError` for settings that contradict themselves."""
+    section = settings.policy
+    origin = settings.source or "environment"
+    table = _changed_table(TABLE, section, f"{origin}: [policy.cause")
+    streams = {name: stream.policy for name, stream in settings.stream.items() if stream.policy != OwnPolicySection()}
+    senders = {name: sender.policy for name, sender in settings.sender.items() if sender.policy != OwnPolicySection()}
+    for kind, sections in (("stream", streams), ("sender", senders)):
+        for name, own in sections.items():
+            _changed_table(table, own, f"{origin}: [{kind}.{name}.policy.cause")
     return Policy(
-        Proof(settings.policy.trust), settings.policy.complaint_stops_transactional, life=build_life(settings)
+        trust=Proof(section.trust),
+        complaint_stops_transactional=section.complaint_stops_transactional,
+        table=table,
+        breaker=Breaker(section.breaker.count, section.breaker.times, section.breaker.pause),
+        life=build_life(settings),
+        streams={name: _changes(own) for name, own in streams.items()},
+        senders={name: _changes(own) for name, own in senders.items()},
+    )
+
+
+def _changed_table(table: tuple[Cause, ...], section: OwnPolicySection, where: str) -> tuple[Cause, ...]:
+    """``table`` as a section changes it; raises :class:`ConfigError` for what it cannot mean."""
+    changes = _changes(section).causes
+    for cause in table:
+        if problem := find_contradiction(cause, changes.get(cause.name, {})):
+            raise ConfigError(f"{where}.{cause.name}] {problem}")
+    return change_table(table, changes)
+
+
+def _changes(section: OwnPolicySection) -> Changes:
+    """What a stream or a sender has of its own."""
+    return Changes(
+        Proof(section.trust) if section.trust else None,
+        section.complaint_stops_transactional,
+        {name: cause.changes() for name, cause in section.cause.items()},
     )
 
 
@@ -356,20 +414,58 @@ def build_life(settings: Settings) -> Life:
     return Life(settings.life.retry_window, windows)
 
 
+def build_health(settings: Settings) -> HealthSettings:
+    """What health is judged by; raises :class:`ConfigError` for a stream's mailbox that is not there."""
+    limits = settings.health.limits(Thresholds())
+    returns_to = {name: stream.mailbox for name, stream in settings.stream.items() if stream.mailbox is not None}
+    for name, mailbox in returns_to.items():
+        if mailbox not in settings.mailbox:
+            known = ", ".join(settings.mailbox) or "none"
+            raise ConfigError(
+                f"{settings.source or 'environment'}: [stream.{name}] mailbox: no mailbox {mailbox}: known are {known}"
+            )
+    return HealthSettings(
+        limits,
+        {name: stream.health.limits(limits) for name, stream in settings.stream.items()},
+        tuple(settings.mailbox),
+        returns_to,
+        settings.health.silent_sent,
+        settings.health.unpolled,
+    )
+
+
+def build_alert(settings: Settings) -> AlertCommand | None:
+    """What is run to tell a person; None where the log is all."""
+    section = settings.alert
+    return None if section.command is None else AlertCommand(section.command, section.timeout)
+
+
 def build_outgoing(settings: Settings) -> Outgoing:
     """What outgoing mail is to carry."""
     return read_outgoing(settings.signing)
 
 
 def build_request_settings(settings: Settings) -> RequestSettings:
-    """What recording needs to judge requests; raises :class:`ConfigError` for keys that cannot be used."""
+    """What recording needs to judge reports and requests; raises :class:`ConfigError` for keys that cannot be used."""
+    outgoing = build_outgoing(settings)
+    boxes = settings.mailbox
+    headers = {name: tuple(header.lower() for header in box.recipient_headers) for name, box in boxes.items()}
     return RequestSettings(
         keyring=load_keyring(settings),
+        recipient_headers=_also_for_files({name: given for name, given in headers.items() if given}),
+        token_domains=outgoing.token_domains,
+        unsubscribe_templates=outgoing.unsubscribe_templates,
         addresses=frozenset(address_key(address) for address in settings.policy.unsubscribe_addresses),
-        mailboxes=frozenset(name for name, box in settings.mailbox.items() if box.role == "unsubscribe"),
-        check_dkim=frozenset(name for name, box in settings.mailbox.items() if box.check_dkim),
-        authserv_ids={name: box.authserv_id for name, box in settings.mailbox.items() if box.authserv_id},
+        mailboxes=frozenset(name for name, box in boxes.items() if box.role == "unsubscribe"),
+        check_dkim=frozenset(name for name, box in boxes.items() if box.check_dkim),
+        authserv_ids=_also_for_files({name: box.authserv_id for name, box in boxes.items() if box.authserv_id}),
     )
+
+
+def _also_for_files(by_account: dict[str, H]) -> dict[str, H]:
+    """What the mailboxes say that say anything, where they agree, is so for mail that was saved from them, too."""
+    values = set(by_account.values())
+    return {**dict.fromkeys(("", REPLAY), values.pop()), **by_account} if len(values) == 1 else by_account
 
 
 def load_keyring(settings: Settings) -> Keyring:

@@ -1,17 +1,23 @@
 """Clues + what was sent -> :class:`Match`: the sent message that an outcome is about, and how far that is proven.
 
-The ledger is asked once for a whole batch (:class:`SentMail`). Signed tokens, when there are any, are judged before
-the ledger and alone make a match ``verified`` or ``forged``.
+The ledger is asked once for a whole batch (:class:`SentMail`), and once more for what no id leads to. Signed tokens go
+before the ledger and alone make a match ``verified`` or ``forged`` (:func:`settle_by_signature`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from bounceparse.clues import Clue, Clues, Key
 from bounceparse.outcomes import Status, Trust
+from bounceparse.signatures import Signature
+from bounceparse.verp import Purpose, Verdict
+
+WEAK_WINDOW = timedelta(days=14)
+"""How long before an event a message may have been sent that recipient and subject alone lead to."""
+_CLOCKS = timedelta(days=1)  # what the clocks of two servers may differ by
 
 
 class Sent(NamedTuple):
@@ -29,11 +35,15 @@ class Sent(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """A question to the ledger: the rows of the message that ``value`` names, for these recipients."""
+    """A question to the ledger: the rows of the message that ``value`` names, for these recipients.
+
+    ``at`` is the time of the event, where it matters: mail that was sent long before it is no answer.
+    """
 
     key: Key
     value: str
     recipients: tuple[str, ...]
+    at: datetime | None = None
 
 
 class Found(NamedTuple):
@@ -60,8 +70,10 @@ class Match(NamedTuple):
     Attributes:
         sent: the ledger's row, None where nothing proves that the report is about mail of ours.
         trust: how far it is proven (:class:`Trust`).
-        matched_by: the clue that led there: ``envelope-id``, ``message-id:returned``, ``message-id:status``, ...
-        evidence: the clue's value.
+        matched_by: what led there: ``token:return-path`` and other places of tokens, ``envelope-id``,
+            ``message-id:returned``, ``message-id:status``, ``own-id``, ``provider-id``, ``from``; or, without a row, what
+            proves too little: a token that does not hold, ``recipient-subject``, ``verp``.
+        evidence: the clue's value; of a token its verdict and id.
         shared: whether many recipients share the Message-ID, which then proves less.
     """
 
@@ -77,28 +89,26 @@ _FAILED = frozenset({Status.HARDBOUNCE, Status.SPAMBOUNCE})
 
 
 def match(clues: Sequence[Clues], sent_mail: SentMail) -> list[Match]:
-    """The match of each of ``clues``, in order. Pure but for the one question to ``sent_mail``."""
-    asked = [[(step, Lookup(step.key, step.value, one.recipients)) for step in one.ladder] for one in clues]
+    """The match of each of ``clues``, in order. Pure but for the questions to ``sent_mail``."""
+    asked = [[(step, Lookup(step.key, step.value, one.wanted)) for step in one.ladder] for one in clues]
     found = sent_mail.find({lookup for steps in asked for _, lookup in steps})
-    if not found:
-        return [UNMATCHED] * len(clues)
-    return [_match_one(one.recipients, steps, found) for one, steps in zip(clues, asked, strict=True)]
+    matches = [_match_one(one, steps, found) if found else UNMATCHED for one, steps in zip(clues, asked, strict=True)]
+    _add_weak(matches, clues, sent_mail)
+    return matches
 
 
-def _match_one(
-    recipients: tuple[str, ...], steps: Sequence[tuple[Clue, Lookup]], found: Mapping[Lookup, Found]
-) -> Match:
+def _match_one(one: Clues, steps: Sequence[tuple[Clue, Lookup]], found: Mapping[Lookup, Found]) -> Match:
     """The first clue that the ledger knows decides; one that names our recipient goes before one that does not."""
     forwarded = UNMATCHED
     for clue, lookup in steps:
         answer = found.get(lookup)
         if answer is None:
             continue
-        row = _row_of(recipients, answer.rows)
+        row = _row_of(one.wanted, answer.rows)
         if row is not None:
             return Match(row, Trust.CORRELATED, clue.source, clue.value, answer.shared)
         if len(answer.rows) == 1 and not answer.shared and forwarded.sent is None:
-            trust = Trust.FORWARDED if recipients else Trust.CORRELATED
+            trust = Trust.FORWARDED if one.recipients else Trust.CORRELATED
             forwarded = Match(answer.rows[0], trust, clue.source, clue.value)
     return forwarded
 
@@ -107,6 +117,63 @@ def _row_of(recipients: tuple[str, ...], rows: tuple[Sent, ...]) -> Sent | None:
     """The row of the first of these recipients that has one."""
     by_key = {row.recipient_key: row for row in rows}
     return next((by_key[recipient] for recipient in recipients if recipient in by_key), None)
+
+
+def _add_weak(matches: list[Match], clues: Sequence[Clues], sent_mail: SentMail) -> None:
+    """Note beside what nothing proves which message it may be about: for people, it leads to no row of the ledger."""
+    asked = {
+        place: Lookup(Key.SUBJECT, one.subject, one.wanted, one.at)
+        for place, (one, match) in enumerate(zip(clues, matches, strict=True))
+        if match.sent is None and one.subject and one.at and one.wanted
+    }
+    found = sent_mail.find(set(asked.values())) if asked else {}
+    for place, one in enumerate(clues):
+        if matches[place].sent is not None:
+            continue
+        answer = found.get(asked[place]) if place in asked else None
+        if answer and (row := _latest_before(answer.rows, one)):
+            matches[place] = Match(None, Trust.UNVERIFIED, "recipient-subject", row.message_id)
+        elif one.hint:
+            matches[place] = Match(None, Trust.UNVERIFIED, "verp", one.hint)
+
+
+def _latest_before(rows: Iterable[Sent], one: Clues) -> Sent | None:
+    """The latest of these messages that may have led to the event."""
+    at = one.at
+    fitting = [row for row in rows if row.sent_at and at and at - WEAK_WINDOW <= row.sent_at <= at + _CLOCKS]
+    return max(fitting, key=lambda row: row.sent_at or at, default=None)  # type: ignore[arg-type, return-value]
+
+
+_ENVELOPE = (f"token:{Purpose.RETURN_PATH}", f"token:{Purpose.ENVELOPE_ID}")
+
+
+def settle_by_signature(
+    signature: Signature | None, of_token: Sent | None, ladder: Match, recipients: tuple[str, ...]
+) -> Match:
+    """The match of an outcome that carries a token: ``of_token`` is the message that it was made for, if one is known.
+
+    The token binds message and recipient: for any other address it is a forward. One that is wrong is a forgery,
+    whatever else is right. An envelope that has expired, or whose key is gone, is no report that could still come, and
+    proves nothing either. A token whose message is not known yet leaves the decision to the ladder.
+    """
+    if signature is None:
+        return ladder
+    source, verdict, _ = signature
+    if verdict is Verdict.BAD_MAC:
+        return Match(None, Trust.FORGED, source, signature.evidence)
+    if verdict is Verdict.VALID and of_token is not None:
+        trust = Trust.VERIFIED if _is_named(of_token, recipients) else Trust.FORWARDED
+        return Match(of_token, trust, source, signature.evidence)
+    if ladder.sent is None or (source in _ENVELOPE and verdict in (Verdict.EXPIRED, Verdict.UNKNOWN_KEY)):
+        told = signature._replace(verdict=Verdict.UNKNOWN_ID) if verdict is Verdict.VALID else signature
+        return Match(None, Trust.UNVERIFIED, source, told.evidence)
+    return ladder
+
+
+def _is_named(row: Sent, recipients: tuple[str, ...]) -> bool:
+    """Whether the report is about the address that we mailed: it names that one, its local part, or none."""
+    local = row.recipient_key.rpartition("@")[0]
+    return not recipients or row.recipient_key in recipients or local in recipients
 
 
 def matched_status(status: Status, found: Match) -> Status:

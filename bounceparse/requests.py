@@ -1,4 +1,4 @@
-"""An unsubscribe request or a complaint -> what proves it: our token, or the requester's authentication.
+"""An unsubscribe request or a complaint -> what proves it beside a token of ours: the requester's authentication.
 
 The policy lets an unsubscribe request act by our token (an expired one too), or by its From address when DMARC or an aligned
 DKIM signature passed and the request went to an address that is there for requests. Everything else waits for a person
@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 
 from bounceparse.addresses import address_key, domain_key
 from bounceparse.mime import Mail
-from bounceparse.reports import FeedbackReport, Item, Report, UnsubscribeRequest
+from bounceparse.reports import Report
 from bounceparse.rewriting import unwrap
-from bounceparse.verp import Keyring, Purpose, Reading, Verdict, best_reading
+from bounceparse.signatures import TokenSettings
 
 _METHOD = re.compile(r"\s*([\w-]+)(?:/\d+)?=(\w+)")
 _PROPERTY = re.compile(r"\s([a-z]+\.[a-z0-9-]+)=([^\s;]+)")
@@ -27,11 +26,10 @@ AskDns = Callable[..., bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
-class RequestSettings:
-    """What the sender's configuration tells about how requests come in.
+class RequestSettings(TokenSettings):
+    """What the sender's configuration tells about how reports and requests come in.
 
     Attributes:
-        keyring: the keys of our tokens.
         addresses: address keys to which nothing but unsubscribe requests is sent.
         mailboxes: accounts that take nothing else.
         authserv_ids: by account, the name under which its own server writes Authentication-Results.
@@ -39,7 +37,6 @@ class RequestSettings:
         authentic: report keys of the messages that were found authentic in that way.
     """
 
-    keyring: Keyring = field(default_factory=Keyring)
     addresses: frozenset[str] = frozenset()
     mailboxes: frozenset[str] = frozenset()
     authserv_ids: Mapping[str, str] = field(default_factory=dict)
@@ -48,24 +45,6 @@ class RequestSettings:
 
 
 NO_SETTINGS = RequestSettings()
-
-
-def read_token(item: Item, report: Report, keyring: Keyring, today: date) -> Reading | None:
-    """The best token of ours that a request or a complaint carries; None where nothing is spelled like one."""
-    if not keyring.keys:
-        return None
-    if isinstance(item, UnsubscribeRequest):
-        places = [(unwrap(address), "") for _, address in report.addressed_to]
-        places += [(report.subject or "", ""), *((token, "") for token in item.tokens)]
-        return best_reading(keyring, Purpose.UNSUBSCRIBE, places, today=today)
-    if isinstance(item, FeedbackReport):
-        original = item.original
-        found = best_reading(keyring, Purpose.FEEDBACK, [(original.cfbl_feedback_id or "", "")], today=today)
-        if found is not None and found.verdict is Verdict.VALID:
-            return found
-        by_header = best_reading(keyring, Purpose.UNSUBSCRIBE, [(original.list_unsubscribe or "", "")], today=today)
-        return by_header if by_header is not None and by_header.verdict is Verdict.VALID else found
-    return None
 
 
 def is_for_requests(report: Report, account: str, settings: RequestSettings) -> bool:
@@ -82,14 +61,24 @@ def _plain(address: str) -> str:
 
 
 def is_authenticated(report: Report, account: str, settings: RequestSettings) -> bool:
-    """Whether our own server found the From address authentic: by DMARC, or by DKIM of its domain or a parent of it.
-
-    Only the topmost Authentication-Results field that bears our server's name counts (RFC 8601 section 5); our server
-    must take that name out of what comes in.
-    """
-    ours = settings.authserv_ids.get(account)
+    """Whether our own server found the From address authentic: by DMARC, or by DKIM of its domain or a parent of it."""
     domain = from_domain(report)
-    return bool(ours and domain) and _is_attested(report, domain, ours or "")
+    return any(_proves(result, domain) for result in _own_results(report, account, settings)) if domain else False
+
+
+def reporter_auth(report: Report, account: str, settings: RequestSettings) -> str | None:
+    """What our own server found of the reporter's From domain, such as ``dmarc=pass header.from=example.net``.
+
+    DMARC's result goes before that of an aligned DKIM signature, a pass before a failure. None where our server told
+    nothing. It supports a report and proves none: whoever owns a domain can authenticate with it.
+    """
+    domain = from_domain(report)
+    if not domain:
+        return None
+    found = [
+        told for result in _own_results(report, account, settings) if (told := _told_of(result, domain)) is not None
+    ]
+    return min(found, key=lambda told: ("=pass " not in told, not told.startswith("dmarc=")), default=None)
 
 
 def from_domain(report: Report) -> str:
@@ -97,12 +86,17 @@ def from_domain(report: Report) -> str:
     return domain_key((report.from_address or "").rpartition("@")[2])
 
 
-def _is_attested(report: Report, domain: str, ours: str) -> bool:
-    for value in report.authentication_results:
+def _own_results(report: Report, account: str, settings: RequestSettings) -> list[str]:
+    """The results in the topmost Authentication-Results field that bears our server's name (RFC 8601 section 5).
+
+    Those below it came with the mail; our server must take its own name out of what comes in.
+    """
+    ours = settings.authserv_ids.get(account)
+    for value in report.authentication_results if ours else ():
         server, *results = _EQUALS.sub("=", _bare(value)).lower().split(";")
-        if server.partition(" ")[0].strip() == ours.lower():
-            return any(_proves(result, domain) for result in results)
-    return False
+        if server.partition(" ")[0].strip() == (ours or "").lower():
+            return results
+    return []
 
 
 def _bare(value: str) -> str:
@@ -137,6 +131,19 @@ def _proves(result: str, domain: str) -> bool:
         return False
     signer = properties.get("header.d") or properties.get("header.i", "").rpartition("@")[2]
     return is_aligned(domain, signer)
+
+
+def _told_of(result: str, domain: str) -> str | None:
+    """A result about ``domain`` in one form, None for any other."""
+    method = _METHOD.match(result)
+    if method is None or method[1] not in ("dmarc", "dkim"):
+        return None
+    properties = dict(_PROPERTY.findall(result))
+    if method[1] == "dmarc":
+        of = domain_key(properties.get("header.from", "").rpartition("@")[2])
+        return f"dmarc={method[2]} header.from={of}" if of == domain else None
+    signer = properties.get("header.d") or properties.get("header.i", "").rpartition("@")[2]
+    return f"dkim={method[2]} header.d={domain_key(signer)}" if is_aligned(domain, signer) else None
 
 
 def is_aligned(domain: str, signer: str) -> bool:

@@ -21,6 +21,8 @@ _VERP_PREFIX = re.compile(
 )
 _DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.IGNORECASE)
 _CAF = re.compile(r"(.+)\+caf_=.*", re.IGNORECASE | re.DOTALL)
+# Amazon SES: the local part of its return path is the id that it gave the message
+_SES_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-000000", re.IGNORECASE | re.ASCII)
 _MOST = 5  # wrappers around wrappers
 _CAP = 512
 
@@ -59,3 +61,12 @@ def find_verp_recipient(address: str) -> str | None:
     if prefix is None or prefix.end() == len(left) or not _DOMAIN.fullmatch(domain):
         return None
     return f"{left[prefix.end() :]}@{domain.lower()}"
+
+
+def find_provider_id(address: str) -> str | None:
+    """The id of a sending service that its return path consists of, None where it is none that we know.
+
+    Anybody can write one who has seen it: a clue, as a Message-ID is.
+    """
+    local = unwrap(address).rpartition("@")[0]
+    return local.lower() if _SES_ID.fullmatch(local) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,7 +12,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from bounceparse.causes import CAUSES
 from bounceparse.errors import ConfigError
+from bounceparse.health import THRESHOLDS, Thresholds
 from bounceparse.outgoing import Outgoing
 
 CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
@@ -39,6 +42,7 @@ def read_duration(value: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Section(BaseModel):
@@ -145,12 +149,56 @@ class MailboxSection(Section):
         return self.port or (993 if self.tls == "implicit" else 143)
 
 
-class PolicySection(Section):
-    """``[policy]``: how much proof a report needs before it acts, and how far a complaint reaches."""
+class CauseSection(Section):
+    """``[policy.cause.NAME]``: how often a line of the policy table must count before it acts, and for how long.
+
+    ``days``, ``spread``, ``window`` and ``lasts`` are days (:class:`bounceparse.causes.Cause`); ``lasts = 0`` means until
+    lifted, ``acts = false`` never.
+    """
+
+    acts: bool | None = None
+    needs: int | None = Field(default=None, ge=1, le=1000)
+    needs_proved: int | None = Field(default=None, ge=0, le=1000)
+    days: int | None = Field(default=None, ge=1, le=1000)
+    spread: int | None = Field(default=None, ge=0, le=3650)
+    window: int | None = Field(default=None, ge=1, le=3650)
+    lasts: int | None = Field(default=None, ge=0, le=36500)
+
+    def changes(self) -> dict[str, int]:
+        """What is given."""
+        return self.model_dump(exclude_none=True)
+
+
+class OwnPolicySection(Section):
+    """``[stream.NAME.policy]``, ``[sender.NAME.policy]``: what is judged otherwise there; what is not given is as for all."""
+
+    trust: Literal["auto", "require", "any"] | None = None
+    complaint_stops_transactional: bool | None = None
+    cause: dict[str, CauseSection] = Field(default_factory=dict)
+
+    @field_validator("cause")
+    @classmethod
+    def _causes_are_known(cls, causes: dict[str, CauseSection]) -> dict[str, CauseSection]:
+        if unknown := sorted(set(causes) - set(CAUSES)):
+            raise ValueError(f"unknown cause {unknown[0]!r}: known are {', '.join(CAUSES)}")
+        return causes
+
+
+class BreakerSection(Section):
+    """``[policy.breaker]``: how many suppressions of a provider in an hour pause addresses instead; ``count = 0``: never."""
+
+    count: int = Field(default=50, ge=0)
+    times: float = Field(default=10, ge=0)
+    pause: Duration = timedelta(hours=72)
+
+
+class PolicySection(OwnPolicySection):
+    """``[policy]``: how much proof a report needs before it acts, how far a complaint reaches, what suppresses."""
 
     trust: Literal["auto", "require", "any"] = "auto"
     complaint_stops_transactional: bool = False
     unsubscribe_addresses: Words = ()
+    breaker: BreakerSection = BreakerSection()
 
 
 class LifeSection(Section):
@@ -159,10 +207,54 @@ class LifeSection(Section):
     retry_window: Duration = timedelta(hours=48)
 
 
+class ThresholdSection(Section):
+    """``[stream.NAME.health]``: when that stream warns and stops (:class:`bounceparse.health.Thresholds`), in percent."""
+
+    least_sent: int | None = Field(default=None, ge=1)
+    least_events: int | None = Field(default=None, ge=1)
+    hardbounce_warn: Percent | None = None
+    hardbounce_stop: Percent | None = None
+    spambounce_warn: Percent | None = None
+    spambounce_stop: Percent | None = None
+    setup_warn: Percent | None = None
+    complaint_warn: Percent | None = None
+    complaint_stop: Percent | None = None
+
+    def limits(self, others: Thresholds) -> Thresholds:
+        """``others`` with what is given here."""
+        return replace(others, **{name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None})
+
+
+class HealthSection(ThresholdSection):
+    """``[health]``: the thresholds of all streams, and what else is watched."""
+
+    silent_sent: int = Field(default=1000, ge=1)
+    unpolled: Duration = timedelta(hours=24)
+
+
+class AlertSection(Section):
+    """``[alert]``: the command that is run once for each event, then daily while it lasts; ``timeout`` in seconds."""
+
+    command: str | tuple[str, ...] | None = None
+    timeout: float = Field(default=30, gt=0, le=600)
+
+
 class StreamSection(Section):
-    """``[stream.NAME]``: what is special to one stream, named as in the ledger; what is not given is as for all."""
+    """``[stream.NAME]``: what is special to one stream, named as in the ledger; what is not given is as for all.
+
+    ``mailbox`` is the one that its return path leads to.
+    """
 
     retry_window: Duration | None = None
+    mailbox: str | None = None
+    health: ThresholdSection = ThresholdSection()
+    policy: OwnPolicySection = OwnPolicySection()
+
+
+class SenderSection(Section):
+    """``[sender.NAME]``: what is special to one sender (tenant); its streams' own settings go before it."""
+
+    policy: OwnPolicySection = OwnPolicySection()
 
 
 class SigningSection(Section):
@@ -174,6 +266,7 @@ class SigningSection(Section):
     unsubscribe_address: str | None = None
     unsubscribe_url: str | None = None
     complaint_address: str | None = None
+    message_id: str | None = None
     return_path_days: int = Field(default=30, ge=1)
     unsubscribe_days: int | None = Field(default=None, ge=60)
 
@@ -205,6 +298,7 @@ class RetentionSection(Section):
 
     details_days: int = Field(default=15, ge=0)
     keys_days: int = Field(default=180, ge=14)  # matching again needs them for so long
+    addresses_days: int = Field(default=730, ge=60)  # no count of the policy looks further back
     raw_limit: int = Field(default=131_072, ge=0)
 
 

@@ -53,6 +53,7 @@ class Purpose(StrEnum):
     MESSAGE_ID = "message-id"
     UNSUBSCRIBE = "unsubscribe"
     FEEDBACK = "feedback-id"
+    ENVELOPE_ID = "envelope-id"
 
 
 class Verdict(StrEnum):

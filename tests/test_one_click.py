@@ -345,7 +345,9 @@ def test_rfc8058_3_and_rfc9477_headers_of_an_outgoing_message() -> None:
 
 
 def test_what_is_not_configured_is_left_out() -> None:
-    assert outgoing_headers(KEYS, Outgoing(), 1, NOW.date()) == OutgoingHeaders(None, ())
+    """An envelope id is always there: it needs no address of ours."""
+    made = outgoing_headers(KEYS, Outgoing(), 1, NOW.date())
+    assert made == OutgoingHeaders(None, (), None, made.envelope_id)
     mailto = outgoing_headers(KEYS, Outgoing(unsubscribe_address="u+{token}@shop.example"), 1, NOW.date())
     assert [name for name, _ in mailto.fields] == ["List-Unsubscribe"]
 

@@ -243,7 +243,7 @@ def test_rfc6376_dkim_is_verified_on_request(database: Store, monkeypatch: pytes
     for other in (changed, raw, foreign):
         assert not is_signed(parse(other), other, dns)
     settings = RequestSettings(mailboxes=frozenset(["optout"]), check_dkim=frozenset(["optout"]))
-    monkeypatch.setattr("bounceparse.db.requests.is_signed", lambda report, raw: is_signed(report, raw, dns))
+    monkeypatch.setattr("bounceparse.db.proving.is_signed", lambda report, raw: is_signed(report, raw, dns))
     with Store(
         database._database.url.render_as_string(hide_password=False), request_settings=settings, clock=lambda: NOW
     ) as store:

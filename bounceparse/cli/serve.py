@@ -43,6 +43,7 @@ def serve(session: Session, one_click: bool, host: str, port: int, certificate: 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
     with session.store() as store:
+        store.take_clicks()  # what a crash left behind
         application = OneClick(store, lambda verdict, client: complain(f"one-click: refused {client}: {verdict}"))
         with listen(application, host, port, context) as server:
             scheme = "https" if certificate else "http"

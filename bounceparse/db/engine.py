@@ -57,11 +57,14 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that writes, alone; it is committed when the block ends and rolled back when it raises."""
-        with self.transaction(write=True) as connection:
+    def write(self, *, wait: bool = True) -> Iterator[Connection]:
+        """A transaction that writes, alone; it is committed when the block ends and rolled back when it raises.
+
+        Without ``wait`` it raises a temporary ``StoreError`` at once where another writer is at work.
+        """
+        with self.transaction(write=True, wait=wait) as connection:
             if not self.is_sqlite:
-                connection.execute(sa.text("SELECT value FROM bounceparse_state WHERE name = 'seq' FOR UPDATE"))
+                connection.execute(_LINE_UP if wait else _LINE_UP_OR_LEAVE)
             yield connection
 
     def close(self) -> None:
@@ -69,13 +72,13 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def transaction(self, *, write: bool) -> Iterator[Connection]:
+    def transaction(self, *, write: bool, wait: bool = True) -> Iterator[Connection]:
         """A bare transaction; ``read`` and ``write`` are what the store uses, migrations this one."""
         self._require_some_file()
         with self.faults(), self.engine.connect() as connection:
             if not self.is_sqlite and not write:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
-            with connection.execution_options(bounceparse_write=write).begin():
+            with connection.execution_options(bounceparse_write=write, bounceparse_wait=wait).begin():
                 yield connection
                 if write and self.is_sqlite:
                     self._require_file(connection)
@@ -133,6 +136,10 @@ class Database:
         return StoreError(f"{self.name}: {words}", temporary=not permanent)
 
 
+_LINE_UP = sa.text("SELECT value FROM bounceparse_state WHERE name = 'seq' FOR UPDATE")
+_LINE_UP_OR_LEAVE = sa.text("SELECT value FROM bounceparse_state WHERE name = 'seq' FOR UPDATE NOWAIT")
+
+
 def _parse_url(text: str) -> URL:
     try:
         url = make_url(text)
@@ -184,8 +191,17 @@ def _sqlite_engine(url: URL) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("bounceparse_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("bounceparse_write"):
+            connection.exec_driver_sql("BEGIN")
+        elif options.get("bounceparse_wait", True):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            finally:
+                connection.exec_driver_sql(f"PRAGMA {_PRAGMAS[0]}")
 
     return engine
 

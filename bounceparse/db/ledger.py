@@ -13,11 +13,12 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.clues import Key
 from bounceparse.db.engine import chunks
+from bounceparse.db.listed import listed
 from bounceparse.db.tables import sent
-from bounceparse.db.types import storable
+from bounceparse.db.types import Utc, storable
 from bounceparse.errors import ConfigError
 from bounceparse.life import RANK
-from bounceparse.match import Found, Lookup, Sent
+from bounceparse.match import WEAK_WINDOW, Found, Lookup, Sent
 from bounceparse.outcomes import Status
 
 CATEGORIES = ("marketing", "transactional")
@@ -95,6 +96,13 @@ _ANY = sa.select(sent.c.id).limit(1)
 _ANY_PROVIDER = sa.select(sent.c.id).where(sent.c.provider_key.is_not(None)).limit(1)
 
 
+_OF_SUBJECTS = sa.select(*_ROW, sent.c.subject).where(
+    listed(sent.c.recipient_key, "recipients"),
+    listed(sent.c.subject, "subjects"),
+    sent.c.sent_at >= sa.bindparam("since", type_=Utc()),
+)
+
+
 class Ledger:
     """Answers :class:`bounceparse.match.SentMail` with a few statements a batch, however many rows share an id."""
 
@@ -108,7 +116,7 @@ class Ledger:
         open_: dict[Key, list[Lookup]] = {}
         for lookup in lookups:
             open_.setdefault(lookup.key, []).append(lookup)
-        found: dict[Lookup, Found] = {}
+        found: dict[Lookup, Found] = dict(self._find_by_subject(open_.pop(Key.SUBJECT, ())))
         for key, group in open_.items():
             found.update(self._find_by(_COLUMN_OF[key], {one: storable(one.value) for one in group}))
         rest = {one: storable(one.value) for one in open_.get(Key.MESSAGE_ID, ()) if one not in found}
@@ -146,6 +154,24 @@ class Ledger:
                 known = [shared[value, one] for one in lookup.recipients if (value, one) in shared]
                 yield lookup, Found(tuple(_sent(row) for row in known), shared=True)
 
+    def _find_by_subject(self, lookups: Sequence[Lookup]) -> Iterator[tuple[Lookup, Found]]:
+        """The messages of this subject to these recipients, of the time before the earliest event."""
+        times = [lookup.at for lookup in lookups if lookup.at is not None]
+        if not times:
+            return
+        given = {
+            "recipients": sorted({one for lookup in lookups for one in lookup.recipients}),
+            "subjects": sorted({storable(lookup.value) for lookup in lookups}),
+            "since": min(times) - WEAK_WINDOW,
+        }
+        rows: dict[tuple[str, str], list[Sent]] = {}
+        for row in self._connection.execute(_OF_SUBJECTS, given):
+            rows.setdefault((row[-1], row.recipient_key), []).append(_sent(row))
+        for lookup in lookups:
+            known = [row for one in lookup.recipients for row in rows.get((storable(lookup.value), one), ())]
+            if known:
+                yield lookup, Found(tuple(known), shared=False)
+
     def _bounds(self, column: sa.Column[Any], values: Sequence[str]) -> dict[str, tuple[int, int]]:
         """By value, the ids of its first and last row: two index seeks each, though a campaign has a million rows."""
         if not values:
@@ -166,5 +192,5 @@ class Ledger:
             yield from self._connection.execute(sa.select(*_ROW, *extra).where(column.in_(part)))
 
 
-def _sent(row: sa.Row[Any]) -> Sent:
+def _sent(row: Sequence[Any]) -> Sent:
     return Sent(*row[: len(_ROW)])

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import count, islice
 from typing import Any
 
-from bounceparse.db import intake, queries, recording, sweeping
+from bounceparse.db import applying, intake, queries, recording, sweeping
 from bounceparse.db.engine import Database
 from bounceparse.db.intake import ImportPosition
 from bounceparse.db.ledger import SentMessage, parse_sent
@@ -96,7 +96,7 @@ class LedgerStore:
         """
         with self._database.write() as connection:
             intake.set_stream(connection, name, sender, category)
-            recording.judge_stream(connection, name, self._policy, self._clock())
+            applying.judge_stream(connection, name, self._policy, self._clock())
 
     def settle(self) -> int:
         """What each poll does beside reading: match again what waits for its ledger row, for 14 days.
@@ -141,8 +141,3 @@ class LedgerStore:
         """Match all that is unsettled again, whether or not the ledger has grown; returns how many outcomes changed."""
         with self._database.write() as connection:
             return recording.rematch(connection, self._policy, self._clock())
-
-    def apply_policy(self) -> int:
-        """Judge every address anew, after a change of the policy; returns how many suppressions changed."""
-        with self._database.write() as connection:
-            return recording.apply_policy(connection, self._policy, self._clock())

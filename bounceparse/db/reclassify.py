@@ -22,13 +22,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.db import recording
-from bounceparse.db.ledger import Ledger
-from bounceparse.db.requests import Proven, mark_rows, note_waiting, prove
+from bounceparse.db.proving import Proven, mark_rows, prove
+from bounceparse.db.requests import note_waiting
 from bounceparse.db.rows import NewOutcome, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.tables import history, messages, outcomes
 from bounceparse.db.types import storable
 from bounceparse.diagnosis import UNDEFINED
-from bounceparse.match import UNMATCHED, Match, match, matched_status
+from bounceparse.match import UNMATCHED, Match, matched_status
 from bounceparse.outcomes import REASONS, Status, Trust
 from bounceparse.policy import Policy
 from bounceparse.reading import Place, ReadMessage, read_message
@@ -155,7 +155,7 @@ def reclassify_page(
         if message.key in seen:
             continue
         seen.add(message.key)
-        pairs, added, gone = _pair(new_outcomes(message), dict(recorded.get(message.key, {})), whole=whole)
+        pairs, added, gone = _pair(new_outcomes(message, settings), dict(recorded.get(message.key, {})), whole=whole)
         changed = [_withdrawn(row) for row in gone]
         for new, row in pairs:
             change, proven = _today(connection, new, row, settings, now, whole=whole)
@@ -207,7 +207,7 @@ def _today(
     Also what a request proves that was not taken for one before: it acts, or waits for a person, as a new one would.
     """
     if new.outcome.status in _ASKING and row.classified_status != new.outcome.status:
-        (proven,) = prove(connection, [new], match([new.clues()], Ledger(connection)), settings, now)
+        (proven,) = prove(connection, [new], settings, now)
         found = outcome_row(new, proven.match, row.seq, row.recorded_at)
         mark_rows([found], [proven])
         return _as_change(found, row), proven
@@ -216,7 +216,7 @@ def _today(
         if not _judges_anew(found, row):
             return None, None
         found = {**found, **{name: row._mapping[name] for name in found if name not in _VERDICT}}
-    found.update(_matched(connection, found, new, row))
+    found.update(_matched(connection, found, new, row, settings))
     return _as_change(found, row), None
 
 
@@ -226,20 +226,24 @@ def _judges_anew(found: dict[str, Any], row: sa.Row[Any]) -> bool:
     return same_words and found["reason"] != UNDEFINED and found["evidence_rule"] != row.evidence_rule
 
 
-def _matched(connection: Connection, found: dict[str, Any], new: NewOutcome, row: sa.Row[Any]) -> dict[str, Any]:
+def _matched(
+    connection: Connection, found: dict[str, Any], new: NewOutcome, row: sa.Row[Any], settings: RequestSettings
+) -> dict[str, Any]:
     """The columns of the match: the recorded one stands, unless the clues have changed and lead to a message now."""
     before = row._mapping
     if new.outcome.status in _ASKING:  # what proved it when it came may be gone by now
-        return {name: before[name] for name in (*_MATCH_DECIDES, "status", "message_key", "authenticated")}
+        return {name: before[name] for name in (*_MATCH_DECIDES, "status", "authenticated")}
     if any(_plain(found[name]) != before[name] for name in _CLUES):
-        (again,) = match([new.clues()], Ledger(connection))
+        again = prove(connection, [new], settings, row.recorded_at)[
+            0
+        ].match  # a token is as good as it was when it came
         if again.sent is not None:
             return matched_columns(
                 again, new.outcome.status, new.outcome.recipient, new.outcome.list_id, found["from_domain"]
             )
     status = matched_status(new.outcome.status, Match(trust=Trust(row.trust))).value
     if row.sent_id is None:
-        return {"status": status, "trust": row.trust}
+        return {"status": status, **{name: before[name] for name in ("trust", "matched_by", "match_evidence")}}
     kept = {name: before[name] for name in _MATCH_DECIDES}
     return {**kept, "list_id": found["list_id"] or row.list_id, "status": status}
 

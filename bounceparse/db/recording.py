@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -11,24 +12,26 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bounceparse.clues import ladder
-from bounceparse.db.backscatter import REMATCH_WINDOW, tell_flood
+from bounceparse.db.applying import require_proof
+from bounceparse.db.backscatter import REMATCH_WINDOW
 from bounceparse.db.bulk import execute_many, insert_new
+from bounceparse.db.coverage import read_coverage
 from bounceparse.db.engine import chunks
+from bounceparse.db.events import release_expired
 from bounceparse.db.intake import take_inbox
-from bounceparse.db.ledger import Ledger
+from bounceparse.db.judging import judge, update_standing
 from bounceparse.db.life import move_statuses, restore_statuses
 from bounceparse.db.listed import listed
 from bounceparse.db.numbers import LEDGER, REMATCHED, numbers, set_number, take_seq
-from bounceparse.db.requests import Proven, mark_rows, note_waiting, prove
-from bounceparse.db.rows import NewOutcome, event_key, matched_columns, new_outcomes, outcome_row
-from bounceparse.db.standings import judge, measure_coverage, proven_mailboxes, update_standing
+from bounceparse.db.proving import Proven, mark_rows, prove
+from bounceparse.db.rematching import match_again
+from bounceparse.db.requests import note_waiting
+from bounceparse.db.rows import NewOutcome, event_key, is_replay, new_outcomes, outcome_row, token_event
 from bounceparse.db.tables import UNSETTLED, messages, outcomes
 from bounceparse.db.tombstones import NOTHING_KEPT, erased_keys
 from bounceparse.db.types import Utc
 from bounceparse.ingest import Recorded
-from bounceparse.match import match
-from bounceparse.outcomes import Status
+from bounceparse.outcomes import Trust
 from bounceparse.policy import Policy
 from bounceparse.reading import ReadMessage
 from bounceparse.requests import NO_SETTINGS, RequestSettings
@@ -52,7 +55,7 @@ def record_messages(
         batch = [one for one in batch if one.key not in erased]
         rows = [{**row, **NOTHING_KEPT} if row["key"] in erased else row for row in rows]
     written = insert_new(connection, messages, rows)
-    every = {new.key: new for one in batch for new in new_outcomes(one)}
+    every = {new.key: new for one in batch for new in new_outcomes(one, settings)}
     known = _known_keys(connection, list(every))
     fresh = [new for new in every.values() if new.key not in known]
     proven: list[Proven] = []
@@ -99,8 +102,7 @@ def _known_keys(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
 def _outcome_rows(
     connection: Connection, fresh: Sequence[NewOutcome], settings: RequestSettings, now: datetime
 ) -> tuple[list[dict[str, Any]], list[Proven]]:
-    matches = match([new.clues() for new in fresh], Ledger(connection))
-    proven = prove(connection, fresh, matches, settings, now)
+    proven = prove(connection, fresh, settings, now)
     first = take_seq(connection, len(fresh))
     rows = [
         outcome_row(new, found.match, first + place, now)
@@ -112,32 +114,56 @@ def _outcome_rows(
 
 
 _EVENT = [
-    outcomes.c[name] for name in ("id", "sent_id", "address_key", "status", "reporting_mta", "remote_mta", "event_at")
+    outcomes.c[name]
+    for name in (
+        "id",
+        "sent_id",
+        "address_key",
+        "status",
+        "reporting_mta",
+        "remote_mta",
+        "event_at",
+        "token_id",
+        "trust",
+    )
 ]
-
-
 _EVENTS_OF_SENT = sa.select(*_EVENT).where(listed(outcomes.c.sent_id), ~outcomes.c.is_copy)
+_EVENTS_OF_TOKENS = sa.select(*_EVENT).where(listed(outcomes.c.token_id), ~outcomes.c.is_copy)
 
 
 def _mark_copies(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Mark events that another route has reported: the first row stands for all."""
-    matched = [row for row in rows if row["sent_id"] is not None]
+    """Mark events that another route has reported, and those beyond what one token can tell: the first rows stand for all."""
+    matched = [row for row in rows if row["sent_id"] is not None or row["trust"] == Trust.VERIFIED]
     own = {row.get("id") for row in matched}
     if not matched:
         return
-    ids = sorted({row["sent_id"] for row in matched})
-    known = connection.execute(_EVENTS_OF_SENT, {"listed": ids}).mappings()
-    seen = {event_key(row) for row in known if row["id"] not in own}  # type: ignore[arg-type]
+    known = [row for row in _known_events(connection, matched) if row["id"] not in own]
+    seen = {event_key(row) for row in known if row["sent_id"] is not None}
+    told = Counter(kind for row in known if (kind := token_event(row)) is not None)
     for row in matched:
-        key = event_key(row)
-        row["is_copy"] = key in seen
-        seen.add(key)
+        key, kind = event_key(row), token_event(row)
+        row["is_copy"] = (row["sent_id"] is not None and key in seen) or is_replay(kind, told)
+        if not row["is_copy"]:
+            seen.add(key)
+            told.update(() if kind is None else (kind,))
+
+
+def _known_events(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Mapping[str, Any]]:
+    """The recorded events of the messages, and of the tokens, of these rows."""
+    sent_ids = sorted({row["sent_id"] for row in rows if row["sent_id"] is not None})
+    tokens = sorted({row["token_id"] for row in rows if row["token_id"] is not None and row["sent_id"] is None})
+    found: dict[int, Mapping[str, Any]] = {}
+    for query, ids in ((_EVENTS_OF_SENT, sent_ids), (_EVENTS_OF_TOKENS, tokens)):
+        if ids:
+            found.update((row["id"], row) for row in connection.execute(query, {"listed": ids}).mappings())  # type: ignore[misc]
+    return list(found.values())
 
 
 _UNSETTLED = [
     outcomes.c[name]
     for name in [
         "id",
+        "kind",
         "status",
         "classified_status",
         "reported_recipient",
@@ -162,19 +188,32 @@ _UNSETTLED = [
         "of_domain",
         "is_copy",
         "authenticated",
+        "anonymous",
+        "token_id",
+        "own_id",
+        "subject",
+        "report_key",
+        "matched_by",
+        "match_evidence",
         "will_retry_until",
     ]
 ]
 
 
-def rematch(connection: Connection, policy: Policy, now: datetime, keys: Iterable[str] | None = None) -> int:
+def rematch(
+    connection: Connection,
+    policy: Policy,
+    now: datetime,
+    keys: Iterable[str] | None = None,
+    tokens: Iterable[int] = (),
+) -> int:
     """Match again what is unsettled and younger than :data:`REMATCH_WINDOW`; return how many outcomes changed.
 
-    ``keys`` limits it to outcomes with these message keys (rows of the ledger that have just arrived).
+    ``keys`` and ``tokens`` limit it to outcomes with these message keys and token ids (rows that have just arrived).
     """
     changed = 0
-    for unsettled in _unsettled(connection, now - REMATCH_WINDOW, keys):
-        if unsettled and (rows := _match_again(connection, unsettled)):
+    for unsettled in _unsettled(connection, now - REMATCH_WINDOW, keys, tokens):
+        if unsettled and (rows := match_again(connection, unsettled, now)):
             rewrite(connection, rows, policy, now)
             changed += len(rows)
     return changed
@@ -182,44 +221,22 @@ def rematch(connection: Connection, policy: Policy, now: datetime, keys: Iterabl
 
 _YOUNG = sa.select(*_UNSETTLED).where(sa.text(UNSETTLED), outcomes.c.recorded_at > sa.bindparam("since", type_=Utc()))
 _YOUNG_OF_KEYS = _YOUNG.where(listed(outcomes.c.message_key))
-_YOUNG_AFTER = (
-    _YOUNG.where(sa.or_(outcomes.c.message_key.is_not(None), outcomes.c.envelope_id.is_not(None)))
-    .where(outcomes.c.id > sa.bindparam("last"))
-    .order_by(outcomes.c.id)
-    .limit(1000)
-)
+_YOUNG_OF_TOKENS = _YOUNG.where(listed(outcomes.c.token_id))
+_YOUNG_AFTER = _YOUNG.where(outcomes.c.id > sa.bindparam("last")).order_by(outcomes.c.id).limit(1000)
 
 
-def _unsettled(connection: Connection, since: datetime, keys: Iterable[str] | None) -> Iterator[Sequence[sa.Row[Any]]]:
+def _unsettled(
+    connection: Connection, since: datetime, keys: Iterable[str] | None, tokens: Iterable[int]
+) -> Iterator[Sequence[sa.Row[Any]]]:
     if keys is not None:
         yield connection.execute(_YOUNG_OF_KEYS, {"since": since, "listed": sorted(keys)}).all()
+        if listed_tokens := sorted(tokens):
+            yield connection.execute(_YOUNG_OF_TOKENS, {"since": since, "listed": listed_tokens}).all()
         return
     last = 0
     while rows := connection.execute(_YOUNG_AFTER, {"since": since, "last": last}).all():
         yield rows
         last = rows[-1].id
-
-
-def _match_again(connection: Connection, unsettled: Sequence[sa.Row[Any]]) -> list[dict[str, Any]]:
-    """The rows whose match is another now, with their new columns."""
-    clues = [
-        ladder(
-            row.message_key,
-            row.message_id_from,
-            row.envelope_id,
-            (row.original_recipient, row.reported_recipient, row.final_recipient),
-        )
-        for row in unsettled
-    ]
-    changed = []
-    for row, found in zip(unsettled, match(clues, Ledger(connection)), strict=True):
-        if found.sent is None or (found.trust == row.trust and found.sent.id == row.sent_id):
-            continue
-        columns = matched_columns(
-            found, Status(row.classified_status), row.reported_recipient, row.list_id, row.from_domain
-        )
-        changed.append({**row._asdict(), **columns, "before": row})
-    return changed
 
 
 def rewrite(
@@ -253,13 +270,14 @@ def rewrite(
         {row.address_key for row in before if row.address_key},
         {row.domain_key for row in before if row.of_domain and row.domain_key},
         policy,
-        proven_mailboxes(connection),
+        read_coverage(connection),
         now,
     )
 
 
 _MATCHED = (
     "is_copy",
+    "authenticated",
     "status",
     "recipient",
     "list_id",
@@ -296,34 +314,6 @@ def settle(connection: Connection, policy: Policy, now: datetime) -> int:
     if values[LEDGER] != values[REMATCHED]:
         changed = rematch(connection, policy, now)
         set_number(connection, REMATCHED, values[LEDGER])
-    tell_flood(connection, now)
-    newly = measure_coverage(connection, now)
-    if newly:
-        apply_policy(connection, policy, now, newly)
+    require_proof(connection, policy, now)
+    release_expired(connection, now)
     return changed
-
-
-def apply_policy(connection: Connection, policy: Policy, now: datetime, mailboxes: Sequence[str] | None = None) -> int:
-    """Judge every address and domain anew, or those with reports in ``mailboxes``; return how many rows changed."""
-    where = outcomes.c.mailbox.in_(mailboxes) if mailboxes is not None else sa.true()
-    addresses = sa.select(outcomes.c.address_key).where(where, outcomes.c.address_key.is_not(None)).distinct()
-    domains = sa.select(outcomes.c.domain_key).where(where, sa.text("of_domain"), outcomes.c.domain_key.is_not(None))
-    return judge(
-        connection,
-        set(connection.execute(addresses).scalars()),
-        set(connection.execute(domains.distinct()).scalars()),
-        policy,
-        proven_mailboxes(connection),
-        now,
-    )
-
-
-def judge_stream(connection: Connection, stream: str, policy: Policy, now: datetime) -> int:
-    """Judge anew the addresses that answered mail of a stream, whose sender may be another now."""
-    answered = sa.select(outcomes.c.address_key).where(
-        outcomes.c.stream == stream,
-        outcomes.c.status.in_((Status.COMPLAINT.value, Status.UNSUBSCRIBE.value)),
-        outcomes.c.address_key.is_not(None),
-    )
-    addresses = set(connection.execute(answered.distinct()).scalars())
-    return judge(connection, addresses, (), policy, proven_mailboxes(connection), now)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from threading import Lock, Thread
 from typing import Any
 
 from bounceparse.db import requests
+from bounceparse.db.bulk import insert_new
+from bounceparse.db.clicks import Clicks
 from bounceparse.db.engine import Database
 from bounceparse.db.requests import WaitingRequest
+from bounceparse.db.tables import tokens
+from bounceparse.db.tokens import find_token, free_token_id, new_token, token_row
+from bounceparse.errors import ConfigError, StoreError
 from bounceparse.ingest import Recorded
-from bounceparse.outgoing import Outgoing, OutgoingHeaders, outgoing_headers
+from bounceparse.outgoing import Outgoing, OutgoingHeaders, outgoing_headers, sign_message_id
 from bounceparse.reading import ReadMessage
 from bounceparse.requests import RequestSettings
-from bounceparse.verp import Purpose, Verdict, verify
+from bounceparse.verp import Keyring, Purpose, Verdict, verify
 
 
 class RequestStore(ABC):
@@ -23,27 +29,37 @@ class RequestStore(ABC):
     _database: Database
     _request_settings: RequestSettings
     _clock: Callable[[], datetime]
+    _clicks: Clicks
+    _taking: Lock
+    _taker: Thread | None = None
 
     @abstractmethod
-    def record(self, messages: Iterable[ReadMessage]) -> Recorded:
+    def _record(self, messages: Iterable[ReadMessage], *, wait: bool) -> Recorded:
         """Write messages with all that follows from them."""
 
     @abstractmethod
     def record_sent(self, message_id: str, recipient: str, **columns: Any) -> None:
         """Record one message to one recipient."""
 
-    def sign(self, outgoing: Outgoing, message_id: str, recipient: str, **columns: Any) -> OutgoingHeaders:
-        """Record one message to one recipient and give the headers that lead its answers back.
+    def sign(self, outgoing: Outgoing, message_id: str | None, recipient: str, **columns: Any) -> OutgoingHeaders:
+        """Record one message to one recipient and give what leads its answers back.
 
-        ``columns`` as in :meth:`record_sent`. The same message again gets tokens for the same id. Raises
-        ``ConfigError`` without a key.
+        ``columns`` as in :meth:`record_sent`. The same message again gets tokens for the same id; without a
+        ``message_id`` it gets a signed one of ``outgoing.message_id``. Raises ``ConfigError`` without a key, and where
+        there is no Message-ID to be had.
         """
-        self.record_sent(message_id, recipient, **columns)
+        keyring = self._request_settings.keyring
         now = self._clock()
         told = {name: columns.get(name) for name in ("stream", "list_id")}
         with self._database.write() as connection:
-            token_id = requests.new_token(connection, message_id, recipient, now, **told)
-        return outgoing_headers(self._request_settings.keyring, outgoing, token_id, now.date())
+            if message_id is not None:
+                token_id = new_token(connection, message_id, recipient, now, **told)
+            else:
+                token_id = free_token_id(connection)
+                message_id = _signed_message_id(keyring, outgoing, token_id)
+                insert_new(connection, tokens, [token_row(token_id, message_id, recipient, now, **told)])
+        self.record_sent(message_id, recipient, **columns)
+        return outgoing_headers(keyring, outgoing, token_id, now.date(), message_id.strip().strip("<>"))
 
     def check_token(self, token: str) -> Verdict:
         """What an unsubscribe token is worth; changes nothing."""
@@ -51,21 +67,65 @@ class RequestStore(ABC):
         if reading.verdict is not Verdict.VALID or reading.token_id is None:
             return reading.verdict
         with self._database.read() as connection:
-            known = requests.find_token(connection, reading.token_id)
+            known = find_token(connection, reading.token_id)
         return Verdict.VALID if known else Verdict.UNKNOWN_ID
 
     def unsubscribe(self, token: str) -> Verdict:
-        """Record a one-click request (RFC 8058) if its token is valid; again it changes nothing."""
+        """Record a one-click request (RFC 8058) if its token is valid; again it changes nothing.
+
+        Where another writer is at work the request is kept, and recorded when that one is done: by a thread of this
+        store, or after a crash by the next poll.
+        """
         verdict = self.check_token(token)
         if verdict is Verdict.VALID:
-            now = self._clock()
-            token_id = verify(self._request_settings.keyring, Purpose.UNSUBSCRIBE, token, today=now.date()).token_id
-            with self._database.read() as connection:
-                message = requests.one_click_message(connection, token, token_id or 0)
-                done = requests.is_recorded(connection, message)
-            if not done:
-                self.record([message])
+            try:
+                self._record_click(token, wait=False)
+            except StoreError as error:
+                if not error.temporary:
+                    raise
+                self._clicks.add(token, self._clock())
+                self._take_later()
         return verdict
+
+    def take_clicks(self) -> int:
+        """Record the one-click requests that were kept; returns how many."""
+        taken = self._clicks.waiting()
+        for click in taken:
+            self._record_click(click.token, wait=True)
+        if taken:
+            self._clicks.drop(taken)
+        return len(taken)
+
+    def _take_later(self) -> None:
+        with self._taking:
+            if self._taker is None:
+                self._taker = Thread(target=self._take, name="one-click")
+                self._taker.start()
+
+    def _take(self) -> None:
+        """Record what is kept until nothing is; what cannot be recorded now is left to the next poll."""
+        more = True
+        while more:
+            failed = False
+            try:
+                self.take_clicks()
+            except StoreError:
+                failed = True
+            with self._taking:  # a request that is kept from here on starts another thread
+                more = not failed and bool(self._clicks.waiting())
+                if not more:
+                    self._taker = None
+
+    def _record_click(self, token: str, *, wait: bool) -> None:
+        today = self._clock().date()
+        reading = verify(self._request_settings.keyring, Purpose.UNSUBSCRIBE, token, today=today)
+        if reading.token_id is None:
+            return  # its key has been dropped meanwhile
+        with self._database.read() as connection:
+            message = requests.one_click_message(connection, token, reading.token_id)
+            done = requests.is_recorded(connection, message)
+        if not done:
+            self._record([message], wait=wait)
 
     def requests(self, state: str | None = "pending") -> Iterator[WaitingRequest]:
         """The requests that wait for a person, or those in another ``state``, or all (None), oldest first."""
@@ -107,3 +167,9 @@ class RequestStore(ABC):
             return requests.decide(
                 connection, request_id, self._clock(), accept=False, by=by, note=note, address=None, scope=None
             )
+
+
+def _signed_message_id(keyring: Keyring, outgoing: Outgoing, token_id: int) -> str:
+    if outgoing.message_id is None:
+        raise ConfigError("a message needs a Message-ID: give one, or name message_id in [signing]")
+    return sign_message_id(keyring, token_id, outgoing.message_id.rpartition("@")[2])

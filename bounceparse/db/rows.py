@@ -11,28 +11,70 @@ from typing import Any, NamedTuple
 from sqlalchemy.engine import Row
 
 from bounceparse.addresses import domain_key
-from bounceparse.clues import Clues, find_clues, find_originals, from_domain, message_key
+from bounceparse.causes import DOMAIN_REASONS
+from bounceparse.clues import Clue, Clues, Key, from_domain, ladder, message_key
 from bounceparse.codes import Action, Phase
+from bounceparse.dates import parse_date
 from bounceparse.db.types import storable, storable_time, stored_key
 from bounceparse.match import Match, matched_status
 from bounceparse.outcomes import Evidence, Fault, Outcome, Status, Trust
-from bounceparse.policy import DOMAIN_REASONS
 from bounceparse.reading import ReadMessage
-from bounceparse.reports import OriginalMessage
+from bounceparse.reports import DeliveryReport, FeedbackReport, Item, OriginalMessage, RecipientReport
+from bounceparse.rewriting import find_provider_id, find_verp_recipient
+from bounceparse.signatures import TokenSettings, envelope_recipients
 
 
 class NewOutcome(NamedTuple):
-    """An outcome on its way into the database, with its key and what the report tells of the message it is about."""
+    """An outcome on its way into the database, with its key and what of the report it came from.
+
+    ``told`` is the recipient's part of a delivery report; ``envelope`` the addresses to which our own server says that it
+    delivered the report.
+    """
 
     key: bytes
     message: ReadMessage
     outcome: Outcome
-    original: OriginalMessage | None
+    item: Item | None
+    told: RecipientReport | None = None
+    envelope: tuple[str, ...] = ()
+
+    @property
+    def original(self) -> OriginalMessage | None:
+        """What the report tells of the message that it is about."""
+        return getattr(self.item, "original", None)
 
     def clues(self) -> Clues:
         """What may lead to the sent message."""
-        found = find_clues(self.outcome, self.original.message_id_from if self.original is not None else None)
-        return Clues(found.ladder, tuple([storable(recipient) for recipient in found.recipients]))
+        outcome, original = self.outcome, self.original
+        found = ladder(
+            message_key(outcome.message_id),
+            original.message_id_from if original is not None else None,
+            outcome.envelope_id,
+            (outcome.original_recipient, outcome.recipient, outcome.final_recipient),
+            self.own_id,
+        )
+        steps = found.ladder
+        returned = original.return_path if original is not None else None
+        if returned and (provider_id := find_provider_id(returned)):
+            steps = (*steps, Clue(Key.MESSAGE_ID, provider_id, "provider-id"))
+        recipients = tuple([storable(recipient) for recipient in found.recipients])
+        return Clues(steps, recipients, None if recipients else self._hint(), outcome.subject, self.at)
+
+    @property
+    def own_id(self) -> str | None:
+        """What the sender's own header in the returned message held."""
+        return getattr(self.outcome, "own_id", None)
+
+    @property
+    def at(self) -> datetime | None:
+        """When it happened, as far as that is told."""
+        return storable_time(self.outcome.occurred_at)
+
+    def _hint(self) -> str | None:
+        """The recipient that an unsigned VERP address names: of the envelope, else of the returned message."""
+        returned = self.original.return_path if self.original is not None else None
+        found = (find_verp_recipient(address) for address in (*self.envelope, returned or ""))
+        return next((stored_key(one) for one in found if one), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +88,7 @@ class RecordedOutcome:
         mailbox: the account in which the report came in; the source of a replay has none of its own.
         recorded_at: when, in UTC.
         trust, matched_by, match_evidence: how far it is proven to be about mail of ours, and by what.
+        reporter_auth: what our own server found of the reporter's authenticity; it supports and proves nothing.
         stream, customer: of the sent message.
     """
 
@@ -57,6 +100,7 @@ class RecordedOutcome:
     trust: Trust
     matched_by: str | None
     match_evidence: str | None
+    reporter_auth: str | None
     stream: str | None
     customer: str | None
 
@@ -68,34 +112,55 @@ class RecordedOutcome:
             "recorded_at": self.recorded_at.isoformat(),
             "trust": self.trust.value,
             "matched_by": self.matched_by,
+            "match_evidence": self.match_evidence,
+            "reporter_auth": self.reporter_auth,
             "stream": self.stream,
             "customer": self.customer,
         }
 
 
-def new_outcomes(message: ReadMessage) -> list[NewOutcome]:
+def new_outcomes(message: ReadMessage, settings: TokenSettings = TokenSettings()) -> list[NewOutcome]:  # noqa: B008
     """The outcomes of a message with their keys.
 
     An outcome's key is SHA-256 over the report key, the final recipient and the outcome's place in the report: nothing
     that a rule, the ledger or the policy decides.
     """
-    originals = find_originals(message.report) if message.outcomes else {}
+    if not message.outcomes:
+        return []
+    envelope = envelope_recipients(message.report, message.raw, message.place.account, settings)
+    sources = _sources(message)
     found = []
     for place, outcome in enumerate(message.outcomes):
         named = outcome.final_recipient or outcome.recipient or ""
         digest = hashlib.sha256(message.key)
         digest.update(f"\n{place}\n{named}".encode("utf-8", "surrogatepass"))
-        original = originals.get(outcome.message_id)
-        found.append(NewOutcome(digest.digest(), message, outcome, original))
+        item, told = sources[min(place, len(sources) - 1)] if sources else (None, None)
+        found.append(NewOutcome(digest.digest(), message, outcome, item, told, envelope))
+    return found
+
+
+def _sources(message: ReadMessage) -> list[tuple[Item, RecipientReport | None]]:
+    """What each outcome of a message came from: ``classify`` makes them in the order of the items and their recipients."""
+    found: list[tuple[Item, RecipientReport | None]] = []
+    for item in message.report.items:
+        if isinstance(item, DeliveryReport):
+            found += [(item, told) for told in item.recipients or (None,)]
+        elif isinstance(item, FeedbackReport):
+            found += [(item, None)] * max(1, len(item.recipients))
+        else:
+            found.append((item, None))
     return found
 
 
 def outcome_row(new: NewOutcome, found: Match, seq: int, now: datetime) -> dict[str, Any]:
-    """The row of ``outcomes`` for a new outcome and its match."""
+    """The row of ``outcomes`` for a new outcome and its match.
+
+    What its token and its reporter's authenticity prove is written by :func:`bounceparse.db.requests.mark_rows`.
+    """
     outcome = new.outcome
     original = new.original
     evidence = outcome.evidence
-    occurred_at = storable_time(outcome.occurred_at)
+    occurred_at = new.at
     return {
         "seq": seq,
         "key": new.key,
@@ -134,8 +199,16 @@ def outcome_row(new: NewOutcome, found: Match, seq: int, now: datetime) -> dict[
         "of_domain": outcome.reason in DOMAIN_REASONS,
         "event_at": occurred_at if occurred_at is not None and occurred_at < now else now,
         "is_copy": False,
+        "own_id": new.own_id,
+        "will_retry_until": _will_retry_until(new.told),
         **matched_columns(found, outcome.status, outcome.recipient, outcome.list_id, from_domain(original)),
     }
+
+
+def _will_retry_until(told: RecipientReport | None) -> datetime | None:
+    """Until when the reporting server says that it goes on trying (RFC 3464 section 2.3.9)."""
+    text = told.will_retry_until if told is not None else None
+    return storable_time(parse_date(text)) if text else None
 
 
 def matched_columns(
@@ -172,6 +245,31 @@ def event_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return row["sent_id"], row["address_key"], row["status"], reporter, row["event_at"].date()
 
 
+_FAILED = frozenset(("softbounce", "spambounce", "hardbounce"))
+_MOST_EVENTS: Mapping[str, int] = {"failed": 1, "ok": 1}
+_MOST = 5
+
+
+def token_event(row: Mapping[str, Any]) -> tuple[int, str] | None:
+    """What a token can tell only so often: its id and the kind of event; None where nothing limits it.
+
+    A message fails once, whatever the later reports of a replay say. Complaints and requests are never cut off.
+    """
+    if row["token_id"] is None or row["trust"] != Trust.VERIFIED:
+        return None
+    status = row["status"]
+    return None if status in ("complaint", "unsubscribe") else (row["token_id"], _kind_of_event(status))
+
+
+def is_replay(kind: tuple[int, str] | None, told: Mapping[tuple[int, str], int]) -> bool:
+    """Whether a token has told that often enough; ``told`` counts what it has told."""
+    return kind is not None and told.get(kind, 0) >= _MOST_EVENTS.get(kind[1], _MOST)
+
+
+def _kind_of_event(status: str) -> str:
+    return "failed" if status in _FAILED else status
+
+
 _PLAIN = tuple(f.name for f in fields(Outcome) if f.name not in ("status", "fault", "action", "smtp_phase", "evidence"))
 
 
@@ -195,6 +293,7 @@ def recorded_outcome(row: Row[Any]) -> RecordedOutcome:
         trust=Trust(row.trust),
         matched_by=row.matched_by,
         match_evidence=row.match_evidence,
+        reporter_auth=row.reporter_auth,
         stream=row.stream,
         customer=row.customer,
     )

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from itertools import islice
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -14,21 +15,25 @@ import sqlalchemy as sa
 
 from bounceparse.db import backscatter, manual, polls, queries, recording
 from bounceparse.db.backscatter import Backscatter
+from bounceparse.db.clicks import Clicks
 from bounceparse.db.engine import Database, chunks
+from bounceparse.db.health_store import HealthStore
 from bounceparse.db.keeping_store import KeepingStore
 from bounceparse.db.ledger_store import LedgerStore
 from bounceparse.db.locks import hold_lock
+from bounceparse.db.policy_store import PolicyStore
 from bounceparse.db.preview import Preview, preview
+from bounceparse.db.proving import check_signatures
 from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
 from bounceparse.db.reclassify import ReclassifiedPage, count_kept, load_page, read_page, reclassify_page
 from bounceparse.db.request_store import RequestStore
-from bounceparse.db.requests import check_signatures
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import require_current
 from bounceparse.db.standings import Standing, mailable, standing_of
 from bounceparse.db.tables import messages, outcomes
 from bounceparse.db.types import stored_key
 from bounceparse.errors import ConfigError
+from bounceparse.health import HealthSettings
 from bounceparse.ingest import Recorded
 from bounceparse.policy import Policy, Suppression
 from bounceparse.reading import ReadMessage
@@ -42,13 +47,13 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(LedgerStore, RequestStore, KeepingStore):
+class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
     """The outcomes, the ledger and the standing of addresses in one database.
 
     ``url`` is a SQLAlchemy URL: ``sqlite:///bounceparse.db`` or ``postgresql+psycopg://user@host/db``. The schema must
     be there (``bounceparse db upgrade``, or :func:`bounceparse.db.upgrade`). With ``keep_raw`` the first ``raw_limit``
     bytes of every message are kept, else only messages that could not be read. ``request_settings`` tells what proves
-    an unsubscribe request. ``clock`` gives the time.
+    an unsubscribe request, ``health`` what streams are judged by. ``clock`` gives the time.
 
     Synchronous; one instance serves several threads. Every method is one transaction (an iterator: one a page) and
     raises :class:`~bounceparse.errors.StoreError`, whose ``temporary`` says whether trying again helps;
@@ -63,13 +68,18 @@ class Store(LedgerStore, RequestStore, KeepingStore):
         keep_raw: bool = False,
         raw_limit: int = 131_072,
         request_settings: RequestSettings = NO_SETTINGS,
+        health: HealthSettings | None = None,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._database = Database(url)
         self._policy = policy or Policy()
         self._raw_limit = raw_limit if keep_raw else 0
         self._request_settings = request_settings
+        self._keyring = request_settings.keyring
+        self._health = health or HealthSettings()
         self._clock = clock
+        self._clicks = Clicks(self._database)
+        self._taking = Lock()
         try:
             require_current(self._database)
         except BaseException:
@@ -78,6 +88,9 @@ class Store(LedgerStore, RequestStore, KeepingStore):
 
     def close(self) -> None:
         """Close all connections."""
+        if (taker := self._taker) is not None:
+            taker.join()
+        self._clicks.close()
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -113,11 +126,14 @@ class Store(LedgerStore, RequestStore, KeepingStore):
 
     def record(self, messages: Iterable[ReadMessage]) -> Recorded:
         """Write messages, outcomes (matched to the ledger), sent statuses and standing; idempotent."""
+        return self._record(messages, wait=True)
+
+    def _record(self, messages: Iterable[ReadMessage], *, wait: bool) -> Recorded:
         batch = list(messages)
         if not batch:
             return Recorded()
         settings = check_signatures(batch, self._request_settings)
-        with self._database.write() as connection:
+        with self._database.write(wait=wait) as connection:
             return recording.record_messages(
                 connection, batch, self._policy, self._clock(), raw_limit=self._raw_limit, settings=settings
             )
@@ -135,6 +151,11 @@ class Store(LedgerStore, RequestStore, KeepingStore):
                 raw_limit=self._raw_limit,
                 settings=self._request_settings,
             )
+
+    def settle(self) -> int:
+        """What each poll does beside reading, and first the one-click requests that a crash left behind."""
+        self.take_clicks()
+        return super().settle()
 
     def note_marked(self, account: str, folder: str, uidvalidity: int, uids: Iterable[int]) -> None:
         """Note that these messages are marked, moved or deleted on the server."""
@@ -175,7 +196,7 @@ class Store(LedgerStore, RequestStore, KeepingStore):
                 lambda: recording.record_messages(
                     connection, [message], self._policy, now, raw_limit=0, settings=settings
                 ),
-                lambda address: standing_of(connection, address, None, now),
+                lambda address: standing_of(connection, address, None, now, self._keyring),
                 self._policy,
             )
 
@@ -230,14 +251,14 @@ class Store(LedgerStore, RequestStore, KeepingStore):
     def standing(self, address: str, list: str | None = None) -> Standing:
         """The standing of an address; with ``list`` (a List-Id) also whether that list may be mailed to it."""
         with self._database.read() as connection:
-            return standing_of(connection, address, list, self._clock())
+            return standing_of(connection, address, list, self._clock(), self._keyring)
 
     def mailable(self, addresses: Iterable[str], stream: str, from_domain: str | None = None) -> Iterator[str]:
         """Those of ``addresses``, in order, that ``stream`` may mail; a stream that is unknown counts as marketing."""
         source = iter(addresses)
         while batch := list(islice(source, _CHECK_BATCH)):
             with self._database.read() as connection:
-                allowed = mailable(connection, batch, stream, from_domain, self._clock())
+                allowed = mailable(connection, batch, stream, from_domain, self._clock(), self._keyring)
             yield from allowed
 
     def suppressions(self) -> Iterator[Suppression]:
@@ -258,19 +279,27 @@ class Store(LedgerStore, RequestStore, KeepingStore):
         reason: str = "manual",
         scope: str = "all",
         until: datetime | None = None,
+        by: str = "library",
         note: str | None = None,
     ) -> None:
-        """Suppress an address, or a domain written ``@example.com``, by hand; it stands until lifted or ``until``."""
-        with self._database.write() as connection:
-            manual.suppress(connection, address, self._clock(), reason=reason, scope=scope, until=until, note=note)
+        """Suppress an address, or a domain written ``@example.com``, by hand; it stands until lifted or ``until``.
 
-    def lift(self, address: str, *, scope: str | None = None, by: str | None = None, note: str | None = None) -> int:
+        ``by`` and ``note`` say who and why, in the audit trail too.
+        """
+        with self._database.write() as connection:
+            manual.suppress(
+                connection, address, self._clock(), reason=reason, scope=scope, until=until, note=note, by=by
+            )
+
+    def lift(self, address: str, *, scope: str | None = None, by: str = "library", note: str | None = None) -> int:
         """Lift the suppressions of an address or ``@domain``; what led to them never counts again.
 
         ``scope`` limits it to one scope, ``by`` and ``note`` say who and why. Returns how many were lifted.
         """
         with self._database.write() as connection:
-            return manual.lift(connection, address, self._clock(), scope=scope, by=by, note=note)
+            return manual.lift(
+                connection, address, self._clock(), scope=scope, by=by, note=note, keyring=self._keyring
+            )
 
     # What is recorded.
 
@@ -301,12 +330,12 @@ class Store(LedgerStore, RequestStore, KeepingStore):
             last = page[-1].id
 
     def stats(self, by: str = "reason", since: datetime | None = None) -> list[Stats]:
-        """Outcomes counted by ``stream``, ``domain``, ``provider``, ``reason``, ``status`` or ``mailbox``.
+        """Outcomes counted by ``stream``, ``domain``, ``provider``, ``reason``, ``status``, ``mailbox`` or ``day``.
 
         Backscatter is left out: :meth:`backscatter` counts it.
         """
-        if by not in queries.GROUPS:
-            raise ConfigError(f"stats by {by!r}: choose one of {', '.join(queries.GROUPS)}")
+        if by not in (*queries.GROUPS, "day"):
+            raise ConfigError(f"stats by {by!r}: choose one of {', '.join(queries.GROUPS)}, day")
         with self._database.read() as connection:
             return queries.stats(connection, by, since, self._clock())
 
@@ -318,7 +347,7 @@ class Store(LedgerStore, RequestStore, KeepingStore):
     def customer(self, customer: str) -> CustomerCard:
         """The card of a customer: addresses with their standing, the latest mail, the latest outcomes."""
         with self._database.read() as connection:
-            return queries.customer_card(connection, customer, self._clock())
+            return queries.customer_card(connection, customer, self._clock(), keyring=self._keyring)
 
     def history(self, address: str, latest: int = 20) -> tuple[RecordedOutcome, ...]:
         """The ``latest`` outcomes of an address, newest first."""

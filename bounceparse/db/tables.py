@@ -117,7 +117,8 @@ class OutcomeRow(_Table, table=True):
     the key of the address it counts for: the ledger's, else the report's. ``event_at`` is ``occurred_at`` or, where
     that is missing or lies ahead, ``recorded_at``. ``is_copy`` marks an event that another route has reported already.
     ``own_id`` is the sender's own header in the returned message, ``token_id`` what a signed token of ours names whose
-    signature holds, ``reporter_auth`` what our server found of the reporter's authenticity.
+    signature holds, ``reporter_auth`` what our server found of the reporter's authenticity. ``anonymous`` marks a trap's
+    complaint: it counts for the stream and for no address.
     """
 
     __tablename__ = "bounceparse_outcomes"
@@ -128,6 +129,7 @@ class OutcomeRow(_Table, table=True):
         _some("ix_bounceparse_outcomes_sent_id", "sent_id", where="sent_id IS NOT NULL"),
         _some("ix_bounceparse_outcomes_domain_key", "domain_key", where="of_domain"),
         _some("ix_bounceparse_outcomes_unsettled", "message_key", where=UNSETTLED),
+        _some("ix_bounceparse_outcomes_token_id", "token_id", where="token_id IS NOT NULL"),
     )
     id: int | None = _id()
     seq: int = _number(big=True)
@@ -184,6 +186,7 @@ class OutcomeRow(_Table, table=True):
     own_id: str | None = _text(null=True)
     token_id: int | None = _number(null=True, big=True)
     reporter_auth: str | None = _text(null=True)
+    anonymous: bool = _flag()
     will_retry_until: datetime | None = _time()
 
 
@@ -283,7 +286,7 @@ class StandingRow(_Table, table=True):
     __table_args__ = (
         sa.UniqueConstraint("subject", "scope", "cause", name="uq_bounceparse_standing_subject"),
         sa.Index("ix_bounceparse_standing_seq", "seq"),
-        sa.Index("ix_bounceparse_standing_since", "since"),
+        _some("ix_bounceparse_standing_provider", "provider", "reason", "since", where="provider IS NOT NULL"),
         _some("ix_bounceparse_standing_event_id", "event_id", where="event_id IS NOT NULL"),
     )
     id: int | None = _id()
@@ -433,6 +436,18 @@ class TokenRow(_Table, table=True):
     created_at: datetime = _time(null=False)
 
 
+class ClickRow(_Table, table=True):
+    """A one-click request that was answered while another writer was at work; it is recorded after that one.
+
+    On SQLite, where any writer waits for any other, the table in use lies in a file beside the database.
+    """
+
+    __tablename__ = "bounceparse_clicks"
+    id: int | None = _id()
+    token: str = _text()
+    clicked_at: datetime = _time(null=False)
+
+
 class RequestRow(_Table, table=True):
     """An unsubscribe request that did not act by itself, or a mail that speaks of it, for a person to decide.
 
@@ -559,6 +574,7 @@ standing = _table(StandingRow)
 history = _table(HistoryRow)
 tokens = _table(TokenRow)
 requests = _table(RequestRow)
+clicks = _table(ClickRow)
 state = _table(StateRow)
 events = _table(EventRow)
 health = _table(HealthRow)

@@ -19,6 +19,7 @@ _ADDED = {
         ("own_id", Text),
         ("token_id", sa.BigInteger),
         ("reporter_auth", Text),
+        ("anonymous", sa.Boolean),
         ("will_retry_until", Utc),
     ),
     "bounceparse_sent": (
@@ -30,22 +31,32 @@ _ADDED = {
     "bounceparse_standing": (("provider", Text), ("event_id", sa.BigInteger), ("paused_until", Utc)),
 }
 _INDEXES: tuple[tuple[str, str, list[str], str | None, bool], ...] = (
+    ("ix_bounceparse_outcomes_token_id", "bounceparse_outcomes", ["token_id"], "token_id IS NOT NULL", False),
     ("ix_bounceparse_sent_sent_at", "bounceparse_sent", ["sent_at", "id"], None, False),
     ("ix_bounceparse_sent_deferred", "bounceparse_sent", ["status_at", "id"], "status = 'deferred'", False),
-    ("ix_bounceparse_standing_since", "bounceparse_standing", ["since"], None, False),
+    (
+        "ix_bounceparse_standing_provider",
+        "bounceparse_standing",
+        ["provider", "reason", "since"],
+        "provider IS NOT NULL",
+        False,
+    ),
     ("ix_bounceparse_standing_event_id", "bounceparse_standing", ["event_id"], "event_id IS NOT NULL", False),
     ("ix_bounceparse_events_open", "bounceparse_events", ["provider", "reason"], "state = 'open'", False),
     ("uq_bounceparse_alerts_open", "bounceparse_alerts", ["kind", "subject"], "ended_at IS NULL", True),
     ("ix_bounceparse_alerts_began_at", "bounceparse_alerts", ["began_at"], None, False),
     ("ix_bounceparse_audit_subject", "bounceparse_audit", ["subject"], None, False),
 )
-_TABLES = ("events", "health", "alerts", "audit", "tombstones", "fences")
+_TABLES = ("clicks", "events", "health", "alerts", "audit", "tombstones", "fences")
 
 
 def upgrade() -> None:
     for table, added in _ADDED.items():
         for name, kind in added:
-            op.add_column(table, sa.Column(name, kind(), nullable=True))
+            flag = kind is sa.Boolean
+            default = sa.false() if flag else None
+            op.add_column(table, sa.Column(name, kind(), nullable=not flag, server_default=default))
+    _table("clicks", _id(), _text("token"), _time("clicked_at"))
     _table(
         "events",
         _id(),
