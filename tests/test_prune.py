@@ -17,7 +17,13 @@ from test_views import rows
 from bounceparse.cli import main
 from bounceparse.config import Settings, load_settings
 from bounceparse.db import Retention, Store
+from bounceparse.db.audit import note_audit
+from bounceparse.db.hashed import hashed_subject
+from bounceparse.db.tables import requests
 from bounceparse.errors import ConfigError
+from bounceparse.outgoing import Outgoing
+from bounceparse.requests import RequestSettings
+from bounceparse.verp import Key, Keyring, Verdict, find_tokens
 
 DAY = timedelta(days=1)
 
@@ -145,6 +151,128 @@ def test_pruning_does_not_renew_the_cursor(kept: Store, clock: Clock, database_u
     assert rows(database_url, "SELECT seq FROM bounceparse_v1_outcomes ORDER BY id") == before
 
 
+# -- addresses, after two years
+
+
+HASHING = RequestSettings(keyring=Keyring((Key(1, b"k" * 32, NOW.date()),)))
+JAN = hashed_subject(HASHING.keyring, "jan@example.pl")
+OLA = hashed_subject(HASHING.keyring, "ola@example.pl")
+
+
+@pytest.fixture
+def hashing(kept: Store, database_url: str, clock: Clock) -> Iterator[Store]:
+    """The same database, opened with keys."""
+    with Store(database_url, clock=clock, request_settings=HASHING) as store:
+        yield store
+
+
+def test_addresses_become_hashes_after_two_years(hashing: Store, clock: Clock, database_url: str) -> None:
+    """Statuses, reasons and counts stay; no address is left in what is that old."""
+    clock.now += 730 * DAY
+    hashing.prune()
+    assert [one.outcome.recipient for one in hashing.outcomes()] == ["jan@example.pl", "ola@example.pl"]
+    before = [(one.outcome.status, one.outcome.reason) for one in hashing.outcomes()]
+    clock.now += DAY
+    counted = hashing.prune(dry_run=True)
+    assert counted == hashing.prune()
+    assert counted["addresses of outcomes"] == counted["addresses of sent messages"] == 2
+    assert set(hashing.prune().values()) == {0}
+    assert [(one.outcome.status, one.outcome.reason) for one in hashing.outcomes()] == before
+    assert [(one.outcome.recipient, one.outcome.final_recipient) for one in hashing.outcomes()] == [
+        (JAN, JAN),
+        (OLA, OLA),
+    ]
+    for table in ("outcomes", "sent", "standing"):
+        assert "@example.pl" not in str(rows(database_url, f"SELECT * FROM bounceparse_{table}"))
+
+
+def test_a_suppression_outlives_its_address(hashing: Store, clock: Clock, database_url: str) -> None:
+    """It acts by the hash, and judging everything anew neither lifts nor doubles it."""
+    clock.now += 731 * DAY
+    hashing.prune()
+    for _ in range(2):
+        assert rows(database_url, "SELECT subject, reason, count, lifted_at FROM bounceparse_standing") == [
+            (JAN, "user-unknown", 1, None)
+        ]
+        hashing.apply_policy()
+
+
+def test_what_a_younger_suppression_rests_on_keeps_its_address(database_url: str, clock: Clock) -> None:
+    """Two refusals two days apart suppress; one grows old before the other, and the suppression stands."""
+    with Store(database_url, clock=clock, request_settings=HASHING) as store:
+        for days in (0, 2):
+            clock.now = NOW + days * DAY
+            store.record([make_message(make_outcome(message_id=None, occurred_at=clock.now))])
+        clock.now = NOW + 731 * DAY
+        store.prune()
+        store.apply_policy()
+        assert not store.standing("jan@example.pl").mailable
+        clock.now = NOW + 733 * DAY
+        store.prune()
+        store.apply_policy()
+        assert rows(database_url, "SELECT subject, count, lifted_at FROM bounceparse_standing") == [(JAN, 2, None)]
+
+
+def test_words_that_name_the_address_go_with_it(database_url: str, clock: Clock) -> None:
+    """The words that a suppression rests on stay as long as they do not tell who it is."""
+    told = ("550 5.1.1 <jan@example.pl>: unknown", "550 user JAN unknown", "550 no such user")
+    with Store(database_url, clock=clock, request_settings=HASHING) as store:
+        for place, words in enumerate(told):
+            store.record_sent(f"{place}@s.example", f"jan@{place}.example")
+            outcome = make_outcome(recipient=f"jan@{place}.example", message_id=f"{place}@s.example", diagnostic=words)
+            store.record([make_message(outcome)])
+        clock.now += 731 * DAY
+        store.prune()
+        assert [one.outcome.diagnostic for one in store.outcomes()] == [None, None, "550 no such user"]
+
+
+def test_requests_and_the_audit_trail_are_hashed_too(database_url: str, clock: Clock) -> None:
+    """Who was lifted two years ago is nobody's business now; who asks by address still finds it."""
+    with Store(database_url, clock=clock, request_settings=HASHING) as store:
+        with store._database.write() as connection:
+            note_audit(connection, clock.now, "eva", "lift", "jan@example.pl", note="jan@example.pl wrote")
+            note_audit(connection, clock.now, "eva", "release", "news", note="went well")
+            for place, state in enumerate(("accepted", "pending")):
+                values = {"report_key": bytes([place]), "state": state, "why": "unproven", "scopes": "marketing:"}
+                values |= {"address": "jan@example.pl", "words": "stop", "subject": "Re", "mailbox": "m"}
+                connection.execute(sa.insert(requests).values(recorded_at=clock.now, **values))
+        clock.now += 731 * DAY
+        store.prune()
+        assert [(one.subject, one.note) for one in store.audit()] == [(JAN, None), ("news", "went well")]
+        assert [one.action for one in store.audit("Jan@Example.pl")] == ["lift"]
+        assert [(one.address, one.words) for one in store.requests(None)] == [(JAN, None), ("jan@example.pl", "stop")]
+
+
+def test_a_hash_that_meets_one_of_its_own_is_one(database_url: str, clock: Clock) -> None:
+    """An address suppressed by hand, forgotten, suppressed and forgotten again."""
+    with Store(database_url, clock=clock, request_settings=HASHING) as store:
+        for _ in range(2):
+            store.suppress("jan@example.pl")
+            store.suppress("@example.pl")
+            clock.now += 731 * DAY
+            store.prune()
+    assert sorted(rows(database_url, "SELECT subject FROM bounceparse_standing")) == [("@example.pl",), (JAN,)]
+
+
+def test_tokens_live_as_long_as_unsubscribe_links(hashing: Store, clock: Clock) -> None:
+    """A link in a mail of ten years ago still unsubscribes."""
+    outgoing = Outgoing(unsubscribe_url="https://shop.example/u/{token}")
+    headers = hashing.sign(outgoing, "9@s.example", "jan@example.pl", stream="news")
+    (token,) = find_tokens(dict(headers.fields)["List-Unsubscribe"])
+    clock.now += 3650 * DAY
+    hashing.prune()
+    assert hashing.unsubscribe(token) is Verdict.VALID
+    assert [one.scope for one in hashing.suppressions() if one.subject == "jan@example.pl"] == ["marketing:"]
+
+
+def test_without_a_key_addresses_stay_and_are_counted(kept: Store, clock: Clock) -> None:
+    clock.now += 731 * DAY
+    kept.prune()
+    assert not kept.can_hash
+    assert kept.old_addresses() == 5
+    assert kept.old_addresses(Retention(addresses_days=1000)) == 0
+
+
 # -- the command and its settings
 
 
@@ -165,7 +293,18 @@ def test_the_command_counts_and_clears(configured: Path, database_url: str) -> N
         done = CliRunner().invoke(main, ["prune", "--json", *arguments])
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["pruned"]["raw messages"] == left
-    assert "raw messages" in CliRunner().invoke(main, ["prune"]).stdout
+    told = CliRunner().invoke(main, ["prune"])
+    assert "raw messages" in told.stdout and "keys new" not in told.stderr
+
+
+def test_the_command_asks_for_a_key_when_addresses_grow_old(configured: Path, database_url: str) -> None:
+    with Store(database_url, clock=lambda: NOW - 1000 * DAY) as store:
+        store.record([make_message(make_outcome())])
+    told = CliRunner().invoke(main, ["prune"])
+    assert (told.exit_code, "keys new" in told.stderr) == (0, True)
+    configured.write_text(f'[database]\nurl = "{database_url}"\n[signing]\nkey_file = "k"\n')
+    CliRunner().invoke(main, ["keys", "new"])
+    assert json.loads(CliRunner().invoke(main, ["prune", "--json"]).stdout)["pruned"]["addresses of outcomes"] == 1
 
 
 def test_settings_have_defaults_and_limits(configured: Path) -> None:

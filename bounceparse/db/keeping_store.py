@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 from bounceparse.db import erase, retention
 from bounceparse.db.audit import PAGE, AuditEntry, audit_page
 from bounceparse.db.engine import Database
 from bounceparse.db.erase import Erasure, Person
-from bounceparse.db.hashed import hashed_subject
+from bounceparse.db.hashed import hashed_subject, hashing_key
 from bounceparse.db.intake import take_inbox
 from bounceparse.db.mentions import Mentions
-from bounceparse.db.retention import Retention
+from bounceparse.db.pseudonyms import address_rules, pseudonymise
+from bounceparse.db.retention import Countable, Retention
 from bounceparse.db.types import stored_key
 from bounceparse.errors import ConfigError, StoreError
+from bounceparse.policy import Policy
 from bounceparse.requests import RequestSettings
 
 _PATIENCE = 10_000
@@ -26,20 +29,44 @@ class KeepingStore:
     """What is kept, for how long, and who did what to it."""
 
     _database: Database
+    _policy: Policy
     _request_settings: RequestSettings
     _clock: Callable[[], datetime]
 
     def prune(self, keep: Retention | None = None, *, dry_run: bool = False) -> dict[str, int]:
-        """Clear what has been kept long enough; returns how many rows of which kind. A dry run only counts them."""
+        """Clear what has been kept long enough; returns how many rows of which kind. A dry run only counts them.
+
+        Addresses become keyed hashes only where there is a key (:attr:`can_hash`).
+        """
+        keep, now = keep or Retention(), self._clock()
         pruned = {}
-        for rule in retention.retention_rules(keep or Retention(), self._clock()):
-            with self._database.read() as connection:
-                pruned[rule.name] = retention.count(connection, rule)
-                windows = list(retention.windows(connection, rule))
-            for window in windows if pruned[rule.name] and not dry_run else ():
-                with self._database.write() as connection:
-                    retention.apply(connection, rule, window)
+        for rule in retention.retention_rules(keep, now):
+            pruned[rule.name] = self._apply(rule, partial(retention.apply, rule=rule), dry_run=dry_run)
+        if self.can_hash:
+            hash_of = partial(hashed_subject, self._request_settings.keyring)
+            for one in address_rules(now - timedelta(days=keep.addresses_days)):
+                pruned[one.name] = self._apply(one, partial(pseudonymise, rule=one, hash_of=hash_of), dry_run=dry_run)
         return pruned
+
+    @property
+    def can_hash(self) -> bool:
+        """Whether there is a key by which addresses can be replaced."""
+        return hashing_key(self._request_settings.keyring) is not None
+
+    def old_addresses(self, keep: Retention | None = None) -> int:
+        """How many rows hold an address for longer than it is to be kept: what lacks a key, or the next run."""
+        rules = address_rules(self._clock() - timedelta(days=(keep or Retention()).addresses_days))
+        with self._database.read() as connection:
+            return sum(retention.count(connection, rule) for rule in rules)
+
+    def _apply(self, rule: Countable, change: Callable[..., int], *, dry_run: bool) -> int:
+        with self._database.read() as connection:
+            counted = retention.count(connection, rule)
+            windows = list(retention.windows(connection, rule))
+        for window in windows if counted and not dry_run else ():
+            with self._database.write() as connection:
+                change(connection, window=window)
+        return counted
 
     def erase(self, address: str, *, by: str = "", note: str | None = None, dry_run: bool = False) -> Erasure:
         """Forget a person: the address becomes a keyed hash everywhere, and what is told of it goes.
@@ -67,7 +94,7 @@ class KeepingStore:
         taken = 1
         while taken:
             with self._database.write() as connection:
-                taken = take_inbox(connection, now)
+                taken = take_inbox(connection, self._policy.life, now)
 
     def compact(self) -> bool:
         """Rewrite an SQLite file, so that no byte of what was cleared is left in it or in its write-ahead log.

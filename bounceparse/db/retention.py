@@ -1,17 +1,17 @@
-"""How long what is kept: details some days, the keys of the ledger some months, statuses for good."""
+"""How long what is kept: details some days, ids some months, addresses two years, statuses for good."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.db.standings import active
-from bounceparse.db.tables import history, messages, outcomes, sent, standing
+from bounceparse.db.tables import history, messages, outcomes, requests, sent, standing
 
 _WINDOW = 20_000
 """Ids looked at in one transaction: a poll never waits long for its turn."""
@@ -24,13 +24,15 @@ class Retention:
     Attributes:
         details_days: of reports: the raw message, subjects, the server's words, the evidence; of the ledger: subjects.
         keys_days: Message-IDs and other ids, by which a late report finds its message.
+        addresses_days: addresses of statuses, after which keyed hashes stand for them (:mod:`~bounceparse.db.pseudonyms`).
 
-    Addresses, statuses, reasons and times stay for good. A message that could not be read is no record yet and stays
-    until it is; the words that a suppression in force rests on stay as long as it does.
+    Statuses, reasons and times stay for good. A message that could not be read is no record yet and stays until it is;
+    the words that a suppression in force rests on stay as long as it does, but for those that name its address.
     """
 
     details_days: int = 15
     keys_days: int = 180
+    addresses_days: int = 730
 
 
 class Rule(NamedTuple):
@@ -59,7 +61,13 @@ def retention_rules(retention: Retention, now: datetime) -> list[Rule]:
             "details of outcomes",
             outcomes,
             sa.and_(outcomes.c.recorded_at < details, outcomes.c.id.not_in(in_force)),
-            "diagnostic subject help_url evidence_matched",
+            "diagnostic subject help_url evidence_matched reporter_auth",
+        ),
+        _rule(
+            "details of decided requests",
+            requests,
+            sa.and_(requests.c.recorded_at < details, requests.c.state != "pending"),
+            "subject words",
         ),
         _rule("details of reclassified outcomes", history, history.c.changed_at < details, "changed"),
         _rule("subjects of sent messages", sent, sent.c.sent_at < details, "subject"),
@@ -67,7 +75,7 @@ def retention_rules(retention: Retention, now: datetime) -> list[Rule]:
             "ids of outcomes",
             outcomes,
             outcomes.c.recorded_at < keys,
-            "message_id message_key envelope_id feedback_id match_evidence",
+            "message_id message_key envelope_id feedback_id match_evidence own_id token_id",
         ),
         _rule(
             "ids of sent messages",
@@ -91,12 +99,21 @@ def _rule(name: str, table: sa.Table, where: sa.ColumnElement[bool], columns: st
     return Rule(name, table, sa.and_(where, sa.or_(*held)), values)
 
 
-def count(connection: Connection, rule: Rule) -> int:
-    """How many rows a rule would clear."""
+class Countable(Protocol):
+    """A rule of this module or of :mod:`~bounceparse.db.pseudonyms`."""
+
+    @property
+    def table(self) -> sa.Table: ...
+    @property
+    def where(self) -> sa.ColumnElement[bool]: ...
+
+
+def count(connection: Connection, rule: Countable) -> int:
+    """How many rows a rule would change."""
     return int(connection.execute(sa.select(sa.func.count()).select_from(rule.table).where(rule.where)).scalar_one())
 
 
-def windows(connection: Connection, rule: Rule) -> Iterator[tuple[int, int]]:
+def windows(connection: Connection, rule: Countable) -> Iterator[tuple[int, int]]:
     """The ranges of ids (both ends included) in which the rule is to be applied, one a transaction."""
     ids = rule.table.c.id
     bounds = connection.execute(sa.select(sa.func.min(ids), sa.func.max(ids))).one()
