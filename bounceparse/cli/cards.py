@@ -34,6 +34,7 @@ _LABELS = {
         "said": "server said",
         "customer": "customer",
         "sent": "last sent",
+        "presumed": "presumed",
         "happened": "last reports",
         "last": "last report",
         "unknown": "nothing is known of this customer",
@@ -55,6 +56,7 @@ _LABELS = {
         "said": "serwer odpowiedział",
         "customer": "klient",
         "sent": "ostatnio wysłane",
+        "presumed": "przypuszczalnie",
         "happened": "ostatnie zgłoszenia",
         "last": "ostatnie zgłoszenie",
         "unknown": "nic nie wiemy o tym kliencie",
@@ -77,10 +79,13 @@ def address(session: Session, address: str, as_json: bool, language: str) -> Non
     with session.store() as store:
         standing = store.standing(address)
         history = store.history(address)
+        sent = store.sent_to(address)
     if as_json:
-        print_json({**_standing_json(standing, history, language), "outcomes": [row.to_json() for row in history]})
+        card = {"outcomes": [row.to_json() for row in history], "sent": _sent_json(sent)}
+        print_json({**_standing_json(standing, history, language), **card})
         return
     print_standing(standing, history, language)
+    _print_sent(sent, language)
     _print_reports(history[:5], language)
 
 
@@ -115,12 +120,7 @@ def print_card(card: CustomerCard, histories: dict[str, tuple[RecordedOutcome, .
             click.echo(f"{click.style(plain(standing.address), bold=True)}  {labels['replaced'].format(plain(new))}")
             continue
         print_standing(standing, histories[standing.address], language)
-    click.echo()
-    click.echo(click.style(f"{labels['sent']}:", dim=True))
-    for sent in card.sent[:5]:
-        click.echo(
-            f"  {plain(sent.sent_at)}  {coloured(_fate(sent), 12)} {plain(sent.recipient)}  {plain(sent.subject)}"
-        )
+    _print_sent(card.sent[:5], language)
     _print_reports(card.outcomes[:5], language)
 
 
@@ -172,6 +172,21 @@ def _print_advice(reason: str | None, language: str) -> None:
     click.echo(click.wrap_text(advice(reason, language), 100, "  ", "  "))
 
 
+def _print_sent(messages: Sequence[SentStatus], language: str) -> None:
+    if not messages:
+        return
+    labels = _LABELS[language]
+    click.echo()
+    click.echo(click.style(f"{labels['sent']}:", dim=True))
+    for sent in messages:
+        fate = _fate(sent)
+        mark = f" ({labels['presumed']})" if sent.presumed and fate == sent.status else ""
+        click.echo(
+            f"  {plain(sent.sent_at)}  {coloured(fate)}{mark.ljust(29 - len(fate))}{plain(sent.recipient)}"
+            f"  {plain(sent.subject)}"
+        )
+
+
 def _print_reports(history: Sequence[RecordedOutcome], language: str) -> None:
     if not history:
         return
@@ -220,16 +235,20 @@ def _card_json(card: CustomerCard, histories: dict[str, tuple[RecordedOutcome, .
             {**_standing_json(row, histories[row.address], language), "replaced_by": card.replaced.get(row.address)}
             for row in card.addresses
         ],
-        "sent": [{name: _value(getattr(row, name)) for name in _SENT} for row in card.sent],
+        "sent": _sent_json(card.sent),
         "outcomes": [row.to_json() for row in card.outcomes],
     }
+
+
+def _sent_json(messages: Sequence[SentStatus]) -> list[dict[str, object]]:
+    return [{name: _value(getattr(row, name)) for name in _SENT} for row in messages]
 
 
 _STANDING = ("address", "mailable", "status", "reason", "since", "until", "count", "scope", "cause")
 _SUPPRESSION = ("subject", "scope", "cause", "status", "reason", "since", "until", "count", "last_at")
 _SENT = (
-    "message_id", "recipient", "subject", "stream", "sent_at", "status", "reason", "status_at", "complained_at",
-    "unsubscribed_at",
+    "message_id", "recipient", "subject", "stream", "sent_at", "status", "reason", "status_at", "presumed",
+    "complained_at", "unsubscribed_at",
 )  # fmt: skip
 
 

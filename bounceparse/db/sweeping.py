@@ -95,7 +95,7 @@ def take_step(connection: Connection, step: Step, life: Life) -> Swept:
 
 def _is(status: Status) -> sa.ColumnElement[bool]:
     """The condition in the very words of the partial index."""
-    return sa.literal_column(f"status = '{status.value}'", sa.Boolean)
+    return sa.literal_column(f"status = '{status.value}'")
 
 
 # Messages without a word.
