@@ -1,4 +1,4 @@
-"""What is made when it is first asked for: patterns, and what a dataclass needs that few programs ask for.
+"""What is made when it is first asked for: patterns, fields of values, and what few programs ask of a dataclass.
 
 Most mails need few of the patterns and few of the fields; what nobody asks for costs neither import nor reading.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-__all__ = ["dataclass", "field", "pattern", "replace"]
+__all__ = ["Deferred", "dataclass", "field", "pattern", "replace"]
 
 _METHODS = ("findall", "finditer", "fullmatch", "match", "search", "split", "sub")
 _S = TypeVar("_S", str, bytes)
+_set = object.__setattr__
 
 
 class _Pattern:
@@ -35,6 +36,30 @@ class _Pattern:
 def pattern(source: _S, flags: int = 0) -> re.Pattern[_S]:
     """``re.compile(source, flags)``, put off until the pattern is first used."""
     return _Pattern(source, flags)  # type: ignore[return-value]
+
+
+class Deferred:
+    """The base of a frozen dataclass whose fields may be read when somebody asks for them, each once."""
+
+    __slots__ = ("_read",)
+
+    @classmethod
+    def deferred(cls, read: Callable[[str], Any], **known: Any) -> Self:
+        """A value with the fields ``known``; ``read`` gives the others by name."""
+        value = object.__new__(cls)
+        _set(value, "_read", read)
+        for name in known:
+            _set(value, name, known[name])
+        return value
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in self.__match_args__:
+                raise AttributeError(name)
+            found = self._read(name)
+            _set(self, name, found)
+            return found
 
 
 if TYPE_CHECKING:
@@ -80,7 +105,7 @@ def _make(cls: type, frozen: bool) -> type:
 
 def _init(names: tuple[str, ...], defaults: dict[str, Any], made: type, twin: type) -> Any:
     """The ``__init__`` of a dataclass with the fields ``names``."""
-    space: dict[str, Any] = {"_set": object.__setattr__, "_made": made, "_twin": twin, "_missing": _MISSING}
+    space: dict[str, Any] = {"_set": _set, "_made": made, "_twin": twin, "_missing": _MISSING}
     parameters, lines = [], []
     for name in names:
         default = defaults.get(name, _MISSING)
@@ -149,7 +174,7 @@ def _refuse(self: Any, name: str, *_: Any) -> None:
 
 def _setstate(self: Any, state: tuple[Any, ...]) -> None:
     for name, value in zip(self.__match_args__, state, strict=True):
-        object.__setattr__(self, name, value)
+        _set(self, name, value)
 
 
 _METHODS_OF_ALL = {

@@ -7,6 +7,7 @@ tests is facts': reports by the type of their parts, then requests, then prose, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from bounceparse.addresses import clean_address
 from bounceparse.dialects import fill, read_prose
@@ -18,7 +19,7 @@ from bounceparse.formats.notices import read_notice
 from bounceparse.formats.sns import read_sns
 from bounceparse.formats.unsubscribe import find_hint, read_unsubscribe
 from bounceparse.formats.xarf import read_xarf
-from bounceparse.mime import Limits, Mail, field_pattern
+from bounceparse.mime import Limits, Mail
 from bounceparse.reports import KIND_OF_ITEM, Item, Kind, Report
 from bounceparse.returned import clean_message_id
 
@@ -26,8 +27,6 @@ _DEFAULT_LIMITS = Limits()
 _MOST_WRAPPERS = 3  # a bounce forwarded by one who had it forwarded; deeper is nobody's bounce
 # Headers by which a server says to whom it delivered a message
 _DELIVERED_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "x-forwarded-to", "to")
-_AUTHENTICATED = "authentication-results"
-_OWN_FIELDS = field_pattern("from", "subject", "date", "message-id", *_DELIVERED_TO)
 
 
 def parse(raw: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> Report:
@@ -42,18 +41,12 @@ def parse(raw: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> Report:
 def read_report(mail: Mail) -> Report:
     """Read a message that is already cut into a :class:`Mail`."""
     dialect, items = _read_items(mail, _MOST_WRAPPERS)
-    fields = mail.pick(_OWN_FIELDS)
-    return Report(
+    return Report.deferred(
+        lambda name: _READERS[name](mail),
         kind=_kind(items),
         dialect=dialect,
         defects=tuple(mail.defects),
         items=items,
-        from_address=clean_address(fields.get("from")),
-        subject=fields.get("subject"),
-        date=fields.get("date"),
-        message_id=clean_message_id(fields.get("message-id")),
-        addressed_to=_addressed_to(mail, fields),
-        authentication_results=tuple(mail.get_all(_AUTHENTICATED, 10)) if mail.has(_AUTHENTICATED) else (),
         hint=None if items else find_hint(mail),
     )
 
@@ -65,13 +58,24 @@ def _kind(items: tuple[Item, ...]) -> Kind:
     return next((kind for kind in Kind if kind in kinds), Kind.OTHER)
 
 
-def _addressed_to(mail: Mail, fields: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _addressed_to(mail: Mail) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for name in _DELIVERED_TO:
-        if name in fields:
-            values = (fields[name],) if name == "to" else mail.get_all(name, 10)
-            found.extend((name, address) for value in values if (address := clean_address(value)))
+        for value in mail.get_all(name, 1 if name == "to" else 10):
+            if address := clean_address(value):
+                found.append((name, address))
     return tuple(found)
+
+
+# How the fields of a Report are read that are about the report itself, when somebody asks for them
+_READERS: Mapping[str, Callable[[Mail], Any]] = {
+    "from_address": lambda mail: clean_address(mail.get("from")),
+    "subject": lambda mail: mail.get("subject"),
+    "date": lambda mail: mail.get("date"),
+    "message_id": lambda mail: clean_message_id(mail.get("message-id")),
+    "addressed_to": _addressed_to,
+    "authentication_results": lambda mail: tuple(mail.get_all("authentication-results", 10)),
+}
 
 
 def _read_items(mail: Mail, wrappers: int) -> tuple[str | None, tuple[Item, ...]]:

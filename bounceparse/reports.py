@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from bounceparse.codes import Action, Phase
-from bounceparse.lazy import dataclass, field
+from bounceparse.lazy import Deferred, dataclass, field
 
 _NOTHING: Mapping[str, str] = {}  # a mappingproxy could not be handed from one process to another
 
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class OriginalMessage:
+class OriginalMessage(Deferred):
     """What a report tells of the message it is about, mostly from the returned headers.
 
     Attributes:
@@ -236,7 +236,7 @@ KIND_OF_ITEM: Mapping[type, Kind] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(Deferred):
     """One message, read.
 
     Attributes:

@@ -7,11 +7,12 @@ the text after a marker, In-Reply-To, References. The body of the returned mail 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from bounceparse.addresses import clean_address, find_addresses
-from bounceparse.lazy import pattern, replace
-from bounceparse.mime import Entity, Mail, collapse, field_pattern
+from bounceparse.lazy import pattern
+from bounceparse.mime import Entity, Mail, collapse
 from bounceparse.reports import OriginalMessage
 
 _MESSAGE_TYPES = ("message/rfc822", "message/global", "message/news")
@@ -23,32 +24,6 @@ _HEADER_TYPES = (
     "text/rfc822",
 )
 _ID = pattern(r"<([^<>\s][^<>]*)>")
-_NONE: Mapping[str, str] = {}
-_USUAL = 5  # Message-ID, From, To, Subject, Date
-# Further headers that other modules ask for by name
-_KEPT = (
-    "x-hmxmroriginalrecipient",
-    "list-unsubscribe-post",
-    "delivered-to",
-    "x-original-to",
-    "envelope-to",
-    "x-mailer",
-)
-_WANTED = field_pattern(
-    "message-id",
-    "from",
-    "to",
-    "return-path",
-    "subject",
-    "date",
-    "list-id",
-    "feedback-id",
-    "list-unsubscribe",
-    "cfbl-feedback-id",
-    *_KEPT,
-)
-
-
 def clean_message_id(value: str | None) -> str | None:
     """The id in a Message-ID field's value: what stands between the first angle brackets, else the bare word.
 
@@ -114,42 +89,31 @@ def read_original(returned: Entity | None, mail: Mail, status_id: str | None = N
     """What ``returned`` (an entity of headers) tells, completed by ``status_id`` and the report's own In-Reply-To.
 
     ``status_id`` is a Message-ID that the status part itself names (Gmail's X-Original-Message-ID, RFC 8098's
-    Original-Message-ID): it wins over the returned headers.
+    Original-Message-ID): it wins over the returned headers. All but the id is read when somebody asks for it.
     """
-    original = OriginalMessage() if returned is None else _from_headers(returned)
     if status_id:
-        return replace(original, message_id=status_id, message_id_from="status")
-    if original.message_id:
-        return original
+        message_id, where = status_id, "status"
+    elif returned is not None and (own := clean_message_id(returned.get("message-id"))):
+        message_id, where = own, "returned"
+    else:
+        message_id, where = _find_answered(mail)
+    if returned is None:
+        return OriginalMessage(message_id, where)
+    return OriginalMessage.deferred(
+        lambda name: _READERS[name](returned), message_id=message_id, message_id_from=where
+    )
+
+
+def _find_answered(mail: Mail) -> tuple[str | None, str | None]:
+    """The id of the message that ``mail`` answers, and the field that tells it."""
     for name in ("x-ms-exchange-parent-message-id", "in-reply-to", "references"):
         value = mail.get(name)
         if value:
             ids = _ID.findall(value)
             message_id = clean_message_id(ids[-1] if ids and name == "references" else value)
             if message_id and "@" in message_id:
-                return replace(original, message_id=message_id, message_id_from=name)
-    return original
-
-
-def _from_headers(entity: Entity) -> OriginalMessage:
-    fields = entity.pick(_WANTED)
-    get = fields.get
-    message_id = clean_message_id(get("message-id"))
-    to = get("to")
-    return OriginalMessage(
-        message_id=message_id,
-        message_id_from="returned" if message_id else None,
-        from_address=clean_address(get("from")),
-        to_addresses=tuple(find_addresses(to)) if to else (),
-        return_path=clean_address(get("return-path")),
-        subject=get("subject"),
-        date=get("date"),
-        list_id=_list_id(get("list-id")),
-        feedback_id=get("feedback-id"),
-        list_unsubscribe=get("list-unsubscribe"),
-        cfbl_feedback_id=_squeeze(get("cfbl-feedback-id")),
-        headers={name: value for name, value in fields.items() if name in _KEPT} if len(fields) > _USUAL else _NONE,
-    )
+                return message_id, name
+    return None, None
 
 
 def _list_id(value: str | None) -> str | None:
@@ -163,3 +127,27 @@ def _list_id(value: str | None) -> str | None:
 def _squeeze(value: str | None) -> str | None:
     """CFBL-Feedback-ID without white space, which is not significant (RFC 9477 section 5)."""
     return "".join(value.split()) if value else None
+
+
+# Further headers that other modules ask for by name
+_KEPT = (
+    "x-hmxmroriginalrecipient",
+    "list-unsubscribe-post",
+    "delivered-to",
+    "x-original-to",
+    "envelope-to",
+    "x-mailer",
+)
+# How each field of an OriginalMessage is read from the returned headers
+_READERS: Mapping[str, Callable[[Entity], Any]] = {
+    "from_address": lambda entity: clean_address(entity.get("from")),
+    "to_addresses": lambda entity: tuple(find_addresses(entity.get("to") or "")),
+    "return_path": lambda entity: clean_address(entity.get("return-path")),
+    "subject": lambda entity: entity.get("subject"),
+    "date": lambda entity: entity.get("date"),
+    "list_id": lambda entity: _list_id(entity.get("list-id")),
+    "feedback_id": lambda entity: entity.get("feedback-id"),
+    "list_unsubscribe": lambda entity: entity.get("list-unsubscribe"),
+    "cfbl_feedback_id": lambda entity: _squeeze(entity.get("cfbl-feedback-id")),
+    "headers": lambda entity: {name: value for name in _KEPT if (value := entity.get(name)) is not None},
+}
