@@ -9,6 +9,8 @@ from importlib.resources import files
 LANGUAGES = ("en", "pl")
 NO_BOUNCE = "no-bounce"
 """The key of the advice where nothing is known against an address."""
+PAUSED = "paused"
+"""The key of the advice where many addresses of the provider failed at once."""
 
 
 @cache

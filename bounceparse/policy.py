@@ -1,6 +1,6 @@
-"""A history of outcomes -> what suppresses: the policy table as data, and the one function that walks it.
+"""A history of outcomes -> what suppresses: the one function that walks the policy table (:mod:`bounceparse.causes`).
 
-Only what :data:`TABLE` lists acts. Counts are one an address, a day (UTC) and a sent message. A reported delivery
+Only what the table lists acts. Counts are one an address, a day (UTC) and a sent message. A reported delivery
 clears them; it does not end a suppression that has begun. Reading of the table where it leaves room:
 
 * "4 over 14 days" and "5 on five days over 21" mean that the first and the last lie that far apart, since a mailbox
@@ -8,6 +8,9 @@ clears them; it does not end a suppression that has begun. Reading of the table 
 * Counts older than :attr:`Cause.window` are forgotten.
 * A domain is given up at the first ``null-mx`` only when the match is proven, and by unproven reports only where
   ``trust = "any"`` forces it: a few forged mails must not silence a provider.
+* Streams and senders may have settings of their own (:class:`Changes`): each outcome is judged by those of the stream
+  that sent the message, else by those of its sender, else by the installation's. Counts add up across streams, and the
+  one that comes last decides whether there are enough.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from bounceparse.breaker import BREAKER, Breaker
+from bounceparse.causes import TABLE, Cause, CauseChanges, Scope, change_table
 from bounceparse.life import Life
 from bounceparse.outcomes import REASONS, Status, Trust
 
@@ -27,7 +32,25 @@ class Proof(StrEnum):
 
     REQUIRE = "require"
     ANY = "any"
-    AUTO = "auto"  # required in a mailbox once the ledger covers 95 % of a week's reports
+    AUTO = "auto"  # required where the ledger covers the reports (:class:`Coverage`)
+
+
+class Coverage(NamedTuple):
+    """Where the ledger has once covered at least 95 % of a week's reports, so that ``trust = "auto"`` asks for a match.
+
+    A report that leads to no message of ours has no stream: it is judged by the mailbox that it came into. One that leads
+    to a message without proving it, as an expired token does, is judged by the message's stream.
+    """
+
+    mailboxes: frozenset[str] = frozenset()
+    streams: frozenset[str] = frozenset()
+
+    def requires_match(self, event: Event) -> bool:
+        """Whether only a match makes this event count."""
+        return event.stream in self.streams if event.stream else event.mailbox in self.mailboxes
+
+
+NOT_COVERED = Coverage()
 
 
 class Event(NamedTuple):
@@ -38,7 +61,8 @@ class Event(NamedTuple):
         address: the address key; ``domain`` its domain.
         message: what identifies the sent message.
         mailbox: where the report came in.
-        from_domain, sender, list_id: of the sent message.
+        from_domain, sender, list_id, stream: of the sent message.
+        provider: who refused, or received: the mail provider where a rule knows it, else the address's domain.
         final_5xx: a reply code or enhanced code of class 5 was written.
         authenticated: who asks is proven: by a token, an expired one too, or the From address by its authentication.
     """
@@ -58,102 +82,23 @@ class Event(NamedTuple):
     final_5xx: bool = False
     authenticated: bool = False
     outcome_id: int | None = None
+    stream: str | None = None
+    provider: str = ""
 
 
-class Scope(StrEnum):
-    """How far a suppression reaches."""
-
-    ALL = "all"
-    FROM = "from"  # mail with this From domain
-    MARKETING = "marketing"  # marketing of this sender
-    SENDER = "sender"  # all mail of this sender
-    LIST = "list"  # this list
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """A line of the policy table.
-
-    Attributes:
-        name: what the suppression is recorded under.
-        reasons: the reasons that count.
-        of_domain: whether the domain is counted and suppressed, not the address.
-        scope: how far it reaches.
-        needs, days, spread: it acts after this many counts, on this many days, the first and last this many days apart.
-        needs_proved: as ``needs`` for a match that is verified, or correlated by an unshared Message-ID; 0: no difference.
-        window: days after which a count is forgotten.
-        lasts: days that the suppression lasts; None: until lifted.
-        unless_delivered: void when the ledger shows mail of the time that got through to the domain.
-        one_try: when it has ended, the next failure brings it back at once.
-        forwarded: counts failures at an address behind the one we mailed, whatever their reason, and only those.
-        token: acts only on a verified or authenticated request, whatever the setting.
-    """
-
-    name: str
-    reasons: frozenset[str]
-    scope: Scope = Scope.ALL
-    of_domain: bool = False
-    needs: int = 1
-    days: int = 1
-    spread: int = 0
-    needs_proved: int = 0
-    window: int = 365
-    lasts: int | None = None
-    unless_delivered: bool = False
-    one_try: bool = False
-    forwarded: bool = False
-    token: bool = False
-
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-TABLE: tuple[Cause, ...] = (
-    Cause(
-        "dead-address",
-        _set("user-unknown bad-address-syntax address-moved owner-changed"),
-        needs=2,
-        days=2,
-        needs_proved=1,
-    ),
-    Cause("disabled-address", _set("mailbox-disabled address-ambiguous"), needs=2, spread=3, lasts=180),
-    Cause("null-mx", _set("null-mx"), of_domain=True, needs=3, days=3, needs_proved=1, lasts=90),
-    Cause("bad-domain", _set("bad-domain"), of_domain=True, needs=3, days=3, lasts=90),
-    Cause("mailbox-full", _set("mailbox-full"), needs=4, spread=14, window=90, lasts=30),
-    Cause("undefined", _set("undefined"), needs=4, spread=14, window=90, lasts=30),
-    Cause("forwarded", frozenset(), forwarded=True, needs=4, spread=14, window=90, lasts=30),
-    Cause(
-        "domain-down",
-        _set("no-answer bad-connection dns-failure unroutable expired relay-denied"),
-        of_domain=True,
-        needs=5,
-        days=5,
-        spread=21,
-        window=90,
-        lasts=30,
-        unless_delivered=True,
-        one_try=True,
-    ),
-    Cause(
-        "blocked-by-recipient",
-        _set("recipient-blocks-sender recipient-restricted"),
-        scope=Scope.FROM,
-        needs=2,
-        days=2,
-        lasts=180,
-    ),
-    Cause("complaint", _set("abuse fraud"), scope=Scope.MARKETING),
-    Cause("unsubscribe", _set("opt-out one-click unsubscribe-request"), scope=Scope.LIST, token=True),
-)
-
-_FAILED = frozenset({Status.SOFTBOUNCE.value, Status.HARDBOUNCE.value, Status.SPAMBOUNCE.value})
+FAILED = frozenset({Status.SOFTBOUNCE.value, Status.HARDBOUNCE.value, Status.SPAMBOUNCE.value})
 _PROVED = frozenset({Trust.VERIFIED.value, Trust.CORRELATED.value})
 _ALIVE = frozenset({"read-receipt", "auto-reply", "abuse", "fraud"})
 """Reasons that show somebody at home: they reset the counts of a full mailbox."""
 
-DOMAIN_REASONS = frozenset().union(*(cause.reasons for cause in TABLE if cause.of_domain))
-COUNTED_REASONS = frozenset().union(*(cause.reasons for cause in TABLE))
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a stream or a sender has otherwise than the installation: None and what is missing are as there."""
+
+    trust: Proof | None = None
+    complaint_stops_transactional: bool | None = None
+    causes: CauseChanges = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +109,40 @@ class Policy:
         trust: whether a match is required (:class:`Proof`).
         complaint_stops_transactional: a complaint stops all mail of the sender, not its marketing alone.
         table: the causes.
+        breaker: when suppressions are a mass event.
         life: how long a message may take, which silence is measured by.
+        streams, senders: what is otherwise for some of them, by name.
     """
 
     trust: Proof = Proof.AUTO
     complaint_stops_transactional: bool = False
     table: tuple[Cause, ...] = TABLE
+    breaker: Breaker = BREAKER
     life: Life = field(default_factory=Life)
+    streams: Mapping[str, Changes] = field(default_factory=dict)
+    senders: Mapping[str, Changes] = field(default_factory=dict)
+    _known: dict[tuple[str | None, str], Policy] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def of(self, stream: str | None, sender: str) -> Policy:
+        """The policy for what a stream of a sender sent: itself where neither has settings of its own."""
+        own = self.streams.get(stream or ""), self.senders.get(sender)
+        if own == (None, None):
+            return self
+        if (found := self._known.get((stream, sender))) is None:
+            found = self._known[stream, sender] = self._changed(own[1])._changed(own[0])
+        return found
+
+    def _changed(self, changes: Changes | None) -> Policy:
+        if changes is None:
+            return self
+        stops = changes.complaint_stops_transactional
+        return Policy(
+            trust=changes.trust or self.trust,
+            complaint_stops_transactional=self.complaint_stops_transactional if stops is None else stops,
+            table=change_table(self.table, changes.causes),
+            breaker=self.breaker,
+            life=self.life,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +151,8 @@ class Suppression:
 
     ``scope`` is ``all``, ``from:DOMAIN``, ``marketing:SENDER``, ``sender:SENDER`` or ``list:ID``; ``since`` is when it
     began to act, ``until`` when it ends (None: until lifted), ``count`` how many counts it rests on, ``last_at`` and
-    ``outcome_id`` name the latest of them.
+    ``outcome_id`` name the latest of them, ``provider`` who had refused when it began. ``paused_until`` is set where it
+    came up in the mass event ``event_id``: until then the address is paused, not suppressed.
     """
 
     subject: str
@@ -192,6 +165,9 @@ class Suppression:
     count: int
     last_at: datetime
     outcome_id: int | None
+    provider: str | None = None
+    paused_until: datetime | None = None
+    event_id: int | None = None
 
 
 @dataclass(slots=True)
@@ -213,52 +189,47 @@ def subject_of_domain(domain: str) -> str:
 
 
 def judge_address(
-    address: str, events: Iterable[Event], policy: Policy, proven: frozenset[str], forgiven: Forgiven
+    address: str, events: Iterable[Event], policy: Policy, coverage: Coverage, forgiven: Forgiven
 ) -> list[Suppression]:
-    """The suppressions of an address key after its whole history, ended ones too.
-
-    ``proven`` names the mailboxes in which only matched outcomes count.
-    """
-    return _judge(address, events, policy, [cause for cause in policy.table if not cause.of_domain], proven, forgiven)
+    """The suppressions of an address key after its whole history, in any order; ended ones too."""
+    return _judge(address, events, policy, coverage, forgiven, of_domain=False)
 
 
 def judge_domain(
-    domain: str, events: Iterable[Event], policy: Policy, proven: frozenset[str], forgiven: Forgiven
+    domain: str, events: Iterable[Event], policy: Policy, coverage: Coverage, forgiven: Forgiven
 ) -> list[Suppression]:
     """As :func:`judge_address`, for a domain (A-label); the events are those of all its addresses."""
-    causes = [cause for cause in policy.table if cause.of_domain]
-    return _judge(subject_of_domain(domain), events, policy, causes, proven, forgiven)
+    return _judge(subject_of_domain(domain), events, policy, coverage, forgiven, of_domain=True)
 
 
-def may_count(event: Event, policy: Policy, proven: frozenset[str]) -> bool:
-    """Whether any line of the table takes this event: most outcomes never need a look at their history."""
-    return any(_counts(cause, event, policy, proven) for cause in policy.table if _lists(cause, event))
-
-
-def find_causes(event: Event, policy: Policy, proven: frozenset[str]) -> tuple[Cause, ...]:
-    """The lines of the table that take this event."""
-    return tuple(cause for cause in policy.table if _lists(cause, event) and _counts(cause, event, policy, proven))
+def find_causes(event: Event, policy: Policy, coverage: Coverage) -> tuple[Cause, ...]:
+    """The lines of the table that count this event: most outcomes have none, and never need a look at their history."""
+    own = policy.of(event.stream, event.sender)
+    return tuple(cause for cause in own.table if _lists(cause, event) and _counts(cause, event, own, coverage))
 
 
 def _judge(
-    subject: str,
-    events: Iterable[Event],
-    policy: Policy,
-    causes: list[Cause],
-    proven: frozenset[str],
-    forgiven: Forgiven,
+    subject: str, events: Iterable[Event], policy: Policy, coverage: Coverage, forgiven: Forgiven, *, of_domain: bool
 ) -> list[Suppression]:
     tallies: dict[tuple[str, str], _Tally] = {}
-    for event in sorted(events, key=lambda one: (one.at, one.outcome_id or 0)):
+    for event in sorted(events, key=_in_order):
         _reset(tallies, event)
-        for cause in causes:
-            if not _lists(cause, event) or not _counts(cause, event, policy, proven):
+        own = policy.of(event.stream, event.sender)
+        for cause in own.table:
+            if cause.of_domain is not of_domain or not _lists(cause, event):
                 continue
-            scope = _scope(cause, event, policy)
+            if not _counts(cause, event, own, coverage):
+                continue
+            scope = _scope(cause, event, own)
             if scope is None or event.at <= forgiven.get((scope, cause.name), event.at - timedelta(1)):
                 continue
             _count(tallies.setdefault((scope, cause.name), _Tally()), subject, scope, cause, event)
     return [tally.standing for tally in tallies.values() if tally.standing is not None]
+
+
+def _in_order(event: Event) -> tuple[datetime, str, str, str, str, int]:
+    """By time. What happened at once is put in an order that does not depend on which report came in first."""
+    return event.at, event.status, event.reason, event.address, event.message, event.outcome_id or 0
 
 
 def _reset(tallies: Mapping[tuple[str, str], _Tally], event: Event) -> None:
@@ -275,29 +246,29 @@ def _reset(tallies: Mapping[tuple[str, str], _Tally], event: Event) -> None:
 
 def _lists(cause: Cause, event: Event) -> bool:
     """Whether a cause may take an event at all; most do not."""
-    return event.reason in cause.reasons or cause.forwarded
+    return cause.acts and (event.reason in cause.reasons or cause.forwarded)
 
 
-def _counts(cause: Cause, event: Event, policy: Policy, proven: frozenset[str]) -> bool:
+def _counts(cause: Cause, event: Event, policy: Policy, coverage: Coverage) -> bool:
     """Whether an event is of a cause: its reason with the reason's own status, and the proof that is asked for."""
     if event.trust == Trust.FORGED:
         return False
     if cause.forwarded:
-        return event.trust == Trust.FORWARDED and event.status in _FAILED
+        return event.trust == Trust.FORWARDED and event.status in FAILED
     if event.status != REASONS[event.reason].status:
         return False
     if cause.token:
         return event.trust == Trust.VERIFIED or event.authenticated
     if event.trust == Trust.FORWARDED:
-        return event.status not in _FAILED
+        return event.status not in FAILED
     if cause.name == "undefined" and not event.final_5xx:
         return False
-    return event.trust in _PROVED or not _needs_match(cause, event, policy, proven)
+    return event.trust in _PROVED or not _needs_match(cause, event, policy, coverage)
 
 
-def _needs_match(cause: Cause, event: Event, policy: Policy, proven: frozenset[str]) -> bool:
+def _needs_match(cause: Cause, event: Event, policy: Policy, coverage: Coverage) -> bool:
     if policy.trust is Proof.AUTO:
-        return cause.of_domain or event.mailbox in proven
+        return cause.of_domain or coverage.requires_match(event)
     return policy.trust is Proof.REQUIRE
 
 
@@ -337,6 +308,7 @@ def _count(tally: _Tally, subject: str, scope: str, cause: Cause, event: Event) 
         count=len(tally.counts),
         last_at=event.at,
         outcome_id=event.outcome_id,
+        provider=before.provider if before is not None and active else event.provider or None,
     )
     tally.tried = cause.one_try
 

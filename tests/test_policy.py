@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from bounceparse.causes import TABLE
 from bounceparse.outcomes import REASONS, Status, Trust
-from bounceparse.policy import TABLE, Event, Policy, Proof, Suppression, judge_address, judge_domain
+from bounceparse.policy import NOT_COVERED, Coverage, Event, Policy, Proof, Suppression, judge_address, judge_domain
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ANY = Policy(trust=Proof.ANY)
@@ -32,12 +33,12 @@ def event(reason: str, day: float = 0, **fields: Any) -> Event:
     return Event(**(values | fields))
 
 
-def judged(*events: Event, policy: Policy = ANY, proven: frozenset[str] = frozenset()) -> list[Suppression]:
-    return judge_address("jan@example.pl", events, policy, proven, {})
+def judged(*events: Event, policy: Policy = ANY, coverage: Coverage = NOT_COVERED) -> list[Suppression]:
+    return judge_address("jan@example.pl", events, policy, coverage, {})
 
 
 def judged_domain(*events: Event, policy: Policy = ANY) -> list[Suppression]:
-    return judge_domain("example.pl", events, policy, frozenset(), {})
+    return judge_domain("example.pl", events, policy, NOT_COVERED, {})
 
 
 DEAD = ["user-unknown", "bad-address-syntax", "address-moved", "owner-changed"]
@@ -199,17 +200,17 @@ def test_proof_is_required_where_the_ledger_covers_the_mailbox() -> None:
     """``auto`` asks for a match in proven mailboxes, ``require`` everywhere, ``any`` nowhere."""
     unmatched = [event("user-unknown", day, trust="unverified") for day in (0, 1)]
     assert len(judged(*unmatched, policy=Policy())) == 1
-    assert judged(*unmatched, policy=Policy(), proven=frozenset({"bounces"})) == []
+    assert judged(*unmatched, policy=Policy(), coverage=Coverage(frozenset({"bounces"}))) == []
     assert judged(*unmatched, policy=REQUIRE) == []
-    assert len(judged(*unmatched, policy=ANY, proven=frozenset({"bounces"}))) == 1
+    assert len(judged(*unmatched, policy=ANY, coverage=Coverage(frozenset({"bounces"})))) == 1
 
 
 def test_what_was_forgiven_never_counts_again() -> None:
     """After a lift only later events count."""
     forgiven = {("all", "dead-address"): START + timedelta(days=1)}
     before, after = event("user-unknown"), event("user-unknown", 2)
-    assert judge_address("jan@example.pl", [before], ANY, frozenset(), forgiven) == []
-    assert len(judge_address("jan@example.pl", [before, after], ANY, frozenset(), forgiven)) == 1
+    assert judge_address("jan@example.pl", [before], ANY, NOT_COVERED, forgiven) == []
+    assert len(judge_address("jan@example.pl", [before, after], ANY, NOT_COVERED, forgiven)) == 1
 
 
 def test_a_softbounce_with_a_hard_reason_does_not_count() -> None:

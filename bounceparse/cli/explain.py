@@ -15,9 +15,9 @@ from bounceparse.errors import InputError
 from bounceparse.files import read_files
 
 if TYPE_CHECKING:
+    from bounceparse.causes import Cause
     from bounceparse.db.preview import Preview
     from bounceparse.explain import Explanation, Hop, Lost, Reasoning
-    from bounceparse.policy import Cause
     from bounceparse.reading import ReadMessage
     from bounceparse.rules import RuleSet
 

@@ -70,7 +70,7 @@ def add(session: Session, address: str, scope: str, until: datetime | None, note
 
 @suppressions.command(epilog='Example: bounceparse suppressions lift jan@example.pl --note "address corrected"')
 @click.option("--scope", help="Only this scope; else all.")
-@click.option("--by", help="Who lifts it.")
+@options.by
 @click.option("--note", help="Why.")
 @click.argument("address")
 @click.pass_context
@@ -81,7 +81,7 @@ def lift(ctx: click.Context, address: str, scope: str | None, by: str | None, no
     """
     session: Session = ctx.obj
     with session.store() as store:
-        lifted = store.lift(address, scope=scope, by=by, note=note)
+        lifted = store.lift(address, scope=scope, by=options.actor(by), note=note)
     click.echo(f"{plain(address)}: {lifted} lifted" if lifted else f"{plain(address)}: was not suppressed")
     ctx.exit(0 if lifted else 1)
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from bounceparse.causes import Cause
+from bounceparse.db.judging import counting_causes
 from bounceparse.db.rows import RecordedOutcome, new_outcomes, recorded_outcome
-from bounceparse.db.standings import Standing, counting_causes
+from bounceparse.db.standings import Standing
 from bounceparse.db.tables import outcomes
-from bounceparse.policy import Cause, Policy
+from bounceparse.policy import Policy
 from bounceparse.reading import ReadMessage
 
 

@@ -13,11 +13,12 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.db.backscatter import has_ledger, is_backscatter
 from bounceparse.db.rows import RecordedOutcome, recorded_outcome
-from bounceparse.db.standings import Standing, active, standing_of
+from bounceparse.db.standings import NO_KEYS, Standing, active, standing_of
 from bounceparse.db.tables import messages, outcomes, sent, standing, streams
 from bounceparse.db.types import stored_key
 from bounceparse.policy import Suppression
 from bounceparse.reading import Place
+from bounceparse.verp import Keyring
 
 PAGE = 1000
 GROUPS: Mapping[str, sa.ColumnElement[Any]] = {
@@ -160,7 +161,9 @@ def list_streams(connection: Connection) -> list[Stream]:
     return [Stream(*row) for row in connection.execute(sa.select(streams).order_by(streams.c.name))]
 
 
-def customer_card(connection: Connection, customer: str, now: datetime, latest: int = 20) -> CustomerCard:
+def customer_card(
+    connection: Connection, customer: str, now: datetime, latest: int = 20, keyring: Keyring = NO_KEYS
+) -> CustomerCard:
     """The card of a customer, with the ``latest`` messages and outcomes, newest first."""
     theirs = sent.c.customer == customer
     last = sa.func.max(sent.c.sent_at)
@@ -168,7 +171,7 @@ def customer_card(connection: Connection, customer: str, now: datetime, latest: 
     first_mailed = {
         row[0]: row[1] for row in connection.execute(named.group_by(sent.c.recipient_key).order_by(last.desc()))
     }
-    addresses = tuple(standing_of(connection, address, None, now) for address in first_mailed)
+    addresses = tuple(standing_of(connection, address, None, now, keyring) for address in first_mailed)
     return CustomerCard(
         customer,
         addresses,
