@@ -8,6 +8,7 @@
     ├── InputError         a file or folder given as input cannot be opened
     ├── MailboxError       a mailbox cannot be polled; ``temporary`` says whether waiting helps
     │   └── MailboxLocked  another poller holds it (temporary)
+    ├── AlertError         the command that tells a person cannot be run, or fails
     └── StoreError         the database cannot be used; ``temporary`` says whether waiting helps
         └── SchemaError    its schema is older or newer than this version knows
 
@@ -54,6 +55,10 @@ class MailboxLocked(MailboxError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, temporary=True)
+
+
+class AlertError(BounceparseError):
+    """The operator's alert command cannot be run, has failed, or has not ended in time: it is run again later."""
 
 
 class StoreError(BounceparseError):

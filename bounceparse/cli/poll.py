@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bounceparse.cli import EX_TEMPFAIL
+from bounceparse.cli.health import after_poll
 from bounceparse.cli.output import complain, print_json, progress
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError, InputError, MailboxLocked
@@ -57,6 +58,7 @@ def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, wa
             statuses.add(_poll_one(account, store, rules, dry_run=dry_run, go=go, as_json=as_json))
         if not dry_run:
             store.settle()
+            after_poll(session, store)
     ctx.exit(1 if 1 in statuses else max(statuses))
 
 

@@ -51,7 +51,7 @@ class Session:
 
     def store(self) -> Store:
         """The database of the configuration, opened, for a ``with``; raises ``ConfigError`` or ``StoreError``."""
-        from bounceparse.config import build_policy, build_request_settings
+        from bounceparse.config import build_health, build_policy, build_request_settings
         from bounceparse.db import Store
 
         settings = build_request_settings(self.settings)
@@ -60,6 +60,7 @@ class Session:
             self.settings.database.url,
             policy=build_policy(self.settings),
             request_settings=settings,
+            health=build_health(self.settings),
             keep_raw=raw_limit > 0,
             raw_limit=raw_limit,
         )

@@ -1,32 +1,45 @@
-"""``bounceparse streams``: what messages are sent by, whose it is, and whether it is marketing."""
+"""``bounceparse streams``: what messages are sent by, whose it is, whether it is marketing, and how it does."""
 
 from __future__ import annotations
 
 import click
 
-from bounceparse.cli.options import as_json
-from bounceparse.cli.output import print_json, print_table
+from bounceparse.cli import options
+from bounceparse.cli.health import as_json_row
+from bounceparse.cli.output import plain, print_json, print_table
 from bounceparse.cli.session import Session
+from bounceparse.cli.stats import RATES, rate_cells
 from bounceparse.errors import ConfigError
+from bounceparse.health import stream_name
 
 
 @click.group(epilog="Example: bounceparse streams set orders --category transactional")
 def streams() -> None:
-    """List the streams, and say whose they are and whether they are marketing."""
+    """List the streams, say whose they are, stop them and let them go on."""
 
 
 @streams.command("list", epilog="Example: bounceparse streams list")
-@as_json
+@options.as_json
 @click.pass_obj
 def list_(session: Session, as_json: bool) -> None:
-    """All streams that the ledger has named or `streams set` has made."""
+    """All streams: how each does, what it sent in the last 24 hours, and the rates of that (see `stats --help`).
+
+    Mail without a stream is judged too, under the name ''. The level is that of the last poll or `health`.
+    """
     with session.store() as store:
-        found = store.streams()
+        found = store.health().streams
     if as_json:
-        for row in found:
-            print_json(row._asdict())
+        for one in found:
+            print_json(as_json_row(one))
         return
-    print_table(("stream", "sender", "category"), found)
+    rows = [
+        (one.name or "(none)", one.sender, one.category, one.level, one.cohort.injected, *rate_cells(one.cohort))
+        for one in found
+    ]
+    print_table(("stream", "sender", "category", "level", "sent", *(f"{name} %" for name in RATES)), rows, numbers=4)
+    for one in found:
+        if one.why:
+            click.echo(f"{stream_name(plain(one.name))}: {plain(one.why)}")
 
 
 @streams.command("set", epilog="Example: bounceparse streams set news --sender shop-7 --category marketing")
@@ -44,3 +57,27 @@ def set_(session: Session, name: str, sender: str | None, category: str | None) 
         raise ConfigError("nothing to set: give --sender or --category")
     with session.store() as store:
         store.set_stream(name, sender=sender, category=category)
+
+
+@streams.command(epilog='Example: bounceparse streams stop news --note "complaints of the spring sale"')
+@click.argument("name")
+@click.option("--note", required=True, help="Why.")
+@options.by
+@click.pass_obj
+def stop(session: Session, name: str, note: str, by: str | None) -> None:
+    """Stop a stream by hand, until it is released: `may_send` is False then, and nothing of it should be sent."""
+    with session.store() as store:
+        store.stop_stream(name, by=options.actor(by), note=note)
+    click.echo(f"{stream_name(plain(name))} is stopped")
+
+
+@streams.command(epilog='Example: bounceparse streams release news --note "list cleaned"')
+@click.argument("name")
+@click.option("--note", required=True, help="What was done about it.")
+@options.by
+@click.pass_obj
+def release(session: Session, name: str, note: str, by: str | None) -> None:
+    """Let a stopped stream go on. What it sent until now never stops it again; what it sends from now on may."""
+    with session.store() as store:
+        store.release_stream(name, by=options.actor(by), note=note)
+    click.echo(f"{stream_name(plain(name))} is released")

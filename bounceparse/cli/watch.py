@@ -12,6 +12,7 @@ from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
+from bounceparse.cli.health import after_poll
 from bounceparse.cli.output import complain
 from bounceparse.cli.poll import tell
 from bounceparse.cli.session import Session
@@ -105,21 +106,25 @@ def _watch(
         thread.start()
     notify("READY=1")
     beats = 0
+    settling: Thread | None = None
     try:
         while not signals.asked.wait(_HEARTBEAT) and all(thread.is_alive() for thread in threads):
             notify("WATCHDOG=1")
             beats += 1
-            if beats % _SETTLE == 0:
-                _settle(store)
+            if beats % _SETTLE == 0 and (settling is None or not settling.is_alive()):
+                # in a thread of its own: it may take long, and the watchdog waits for no more than a minute
+                settling = Thread(target=_settle, args=(session, store))
+                settling.start()
     finally:
         stop.set()
-        for thread in threads:
+        for thread in [*threads, settling] if settling else threads:
             thread.join()
 
 
-def _settle(store: Store) -> None:
+def _settle(session: Session, store: Store) -> None:
     try:
         store.settle()
+        after_poll(session, store)
     except BounceparseError as error:
         complain(str(error))
 

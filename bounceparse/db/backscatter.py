@@ -6,9 +6,10 @@ it. Where no ledger is kept nothing can be matched, and nothing is called so.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -25,8 +26,6 @@ FLOOD_TIMES = 5
 """A flood is a day with at least so many unmatched delivery reports, and so many times the mean of the week before."""
 _DAY = timedelta(days=1)
 _LOOKED = "flood-looked"
-_TOLD = "flood-told"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,13 @@ def count_backscatter(connection: Connection, since: datetime | None, now: datet
     if since is not None:
         query = query.where(outcomes.c.event_at >= since)
     total, count = connection.execute(query).one()
+    return replace(_flood(connection, known, now), count=count, waiting=total - count)
+
+
+def _flood(connection: Connection, known: Mapping[str, int], now: datetime) -> Backscatter:
+    """Whether there is a flood; only that is counted."""
     day, usual = _latest_day(connection, min(now, datetime.fromtimestamp(known.get(LEDGER_AT, 0), UTC)))
-    flood = day >= FLOOD_LEAST and day > FLOOD_TIMES * usual
-    return Backscatter(count, total - count, day, usual, flood=flood)
+    return Backscatter(0, 0, day, usual, flood=day >= FLOOD_LEAST and day > FLOOD_TIMES * usual)
 
 
 def _latest_day(connection: Connection, until: datetime) -> tuple[int, float]:
@@ -99,14 +102,22 @@ def _latest_day(connection: Connection, until: datetime) -> tuple[int, float]:
     return day, (total - day) / 7
 
 
-def tell_flood(connection: Connection, now: datetime) -> None:
-    """Log a warning about a flood, once a day; looks once an hour."""
+class FloodLook(NamedTuple):
+    """What :func:`look_for_flood` found: the hour that it looked in, and the alert, None without a flood."""
+
+    hour: int
+    alert: str | None
+
+
+def look_for_flood(connection: Connection, now: datetime) -> FloodLook | None:
+    """Look for a flood, once an hour; None where it has been done (see :func:`note_look`) or no ledger is kept."""
     known = numbers(connection)
     hour = int(now.timestamp()) // 3600
     if not known[LEDGER] or known.get(_LOOKED) == hour:
-        return
-    set_number(connection, _LOOKED, hour)
-    today = now.date().toordinal()
-    if known.get(_TOLD) != today and (alert := count_backscatter(connection, now - _DAY, now).alert):
-        set_number(connection, _TOLD, today)
-        _log.warning(alert)
+        return None
+    return FloodLook(hour, _flood(connection, known, now).alert)
+
+
+def note_look(connection: Connection, look: FloodLook) -> None:
+    """Note that this hour has been looked at."""
+    set_number(connection, _LOOKED, look.hour)

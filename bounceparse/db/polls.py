@@ -14,6 +14,7 @@ from bounceparse.db.types import storable
 from bounceparse.reading import Place
 
 _POLLED = "polled\n"
+_AWAITED = "awaited\n"
 
 
 def confirm(connection: Connection, account: str, folder: str, consequence: str, now: datetime) -> None:
@@ -38,8 +39,25 @@ def note_poll(connection: Connection, account: str, now: datetime) -> None:
 
 def last_polls(connection: Connection) -> dict[str, datetime]:
     """When each mailbox was last polled to its end."""
-    rows = connection.execute(sa.select(state).where(state.c.name.startswith(_POLLED, autoescape=True)))
-    return {row.name.removeprefix(_POLLED): datetime.fromtimestamp(row.value, UTC) for row in rows}
+    return _times(connection, _POLLED)
+
+
+def await_polls(connection: Connection, accounts: Iterable[str], now: datetime) -> None:
+    """Note since when mailboxes that were never polled are to be polled: from the first time that this is called."""
+    known = awaited_since(connection).keys() | last_polls(connection).keys()
+    for account in accounts:
+        if account not in known:
+            set_number(connection, _AWAITED + account, int(now.timestamp()))
+
+
+def awaited_since(connection: Connection) -> dict[str, datetime]:
+    """Since when mailboxes wait, or waited, for their first poll."""
+    return _times(connection, _AWAITED)
+
+
+def _times(connection: Connection, prefix: str) -> dict[str, datetime]:
+    rows = connection.execute(sa.select(state).where(state.c.name.startswith(prefix, autoescape=True)))
+    return {row.name.removeprefix(prefix): datetime.fromtimestamp(row.value, UTC) for row in rows}
 
 
 def drop_held(connection: Connection, places: Iterable[Place]) -> None:

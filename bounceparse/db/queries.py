@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.db.backscatter import has_ledger, is_backscatter
+from bounceparse.db.rates import day_of
 from bounceparse.db.rows import RecordedOutcome, recorded_outcome
 from bounceparse.db.standings import NO_KEYS, Standing, active, standing_of
 from bounceparse.db.tables import messages, outcomes, sent, standing, streams
@@ -29,7 +30,7 @@ GROUPS: Mapping[str, sa.ColumnElement[Any]] = {
     "status": outcomes.c.status,
     "mailbox": outcomes.c.mailbox,
 }
-"""What ``stats`` can group by."""
+"""What ``stats`` can group by, beside the ``day`` of the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +144,14 @@ def outcome_conditions(
 
 def stats(connection: Connection, by: str, since: datetime | None, now: datetime) -> list[Stats]:
     """Outcomes counted by group and status, copies and backscatter left out, the largest group first."""
-    group = GROUPS[by]
-    query = sa.select(group, outcomes.c.status, sa.func.count()).where(~outcomes.c.is_copy)
+    group = day_of(connection, outcomes.c.event_at) if by == "day" else GROUPS[by]
+    query = sa.select(group.label("name"), outcomes.c.status, sa.func.count()).where(~outcomes.c.is_copy)
     if since is not None:
         query = query.where(outcomes.c.event_at >= since)
     if has_ledger(connection):
         query = query.where(~is_backscatter(now))
     counted: dict[str | None, dict[str, int]] = {}
-    for name, status, count in connection.execute(query.group_by(group, outcomes.c.status)):
+    for name, status, count in connection.execute(query.group_by("name", outcomes.c.status)):
         counted.setdefault(name, {})[status] = count
     lines = [Stats(name, statuses) for name, statuses in counted.items()]
     return sorted(lines, key=lambda line: (-line.total, line.group or ""))
