@@ -73,7 +73,7 @@ def list_requests(session: Session, every: bool, as_json: bool) -> None:
 @click.argument("request", type=int, nargs=-1, required=True)
 @click.option("--address", help="Suppress this address instead of the one that asked.")
 @click.option("--scope", help="marketing:SENDER, sender:SENDER, list:ID or all, instead of what the request names.")
-@click.option("--by", help="Who decides.")
+@options.by
 @click.option("--note", help="Why.")
 @click.pass_obj
 def accept(
@@ -84,7 +84,7 @@ def accept(
         raise ConfigError(f"{address!r} is no address")
     with session.store() as store:
         for number in request:
-            one = store.accept_request(number, address=address, scope=scope, by=by, note=note)
+            one = store.accept_request(number, address=address, scope=scope, by=options.actor(by), note=note)
             click.echo(
                 f"request {number}: {plain(address or one.address)} is suppressed for {plain(scope or one.scopes)}"
             )
@@ -92,12 +92,12 @@ def accept(
 
 @review.command(epilog='Example: bounceparse review reject 17 --note "spam"')
 @click.argument("request", type=int, nargs=-1, required=True)
-@click.option("--by", help="Who decides.")
+@options.by
 @click.option("--note", help="Why.")
 @click.pass_obj
 def reject(session: Session, request: tuple[int, ...], by: str | None, note: str | None) -> None:
     """Decide that nothing follows from requests."""
     with session.store() as store:
         for number in request:
-            one = store.reject_request(number, by=by, note=note)
+            one = store.reject_request(number, by=options.actor(by), note=note)
             click.echo(f"request {number} of {plain(one.address)} is rejected")

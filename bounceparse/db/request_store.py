@@ -149,7 +149,7 @@ class RequestStore(ABC):
         *,
         address: str | None = None,
         scope: str | None = None,
-        by: str | None = None,
+        by: str = "library",
         note: str | None = None,
     ) -> WaitingRequest:
         """Do what a waiting request asks for: suppress its address, or another one, in its scopes or in ``scope``.
@@ -161,7 +161,7 @@ class RequestStore(ABC):
                 connection, request_id, self._clock(), accept=True, by=by, note=note, address=address, scope=scope
             )
 
-    def reject_request(self, request_id: int, *, by: str | None = None, note: str | None = None) -> WaitingRequest:
+    def reject_request(self, request_id: int, *, by: str = "library", note: str | None = None) -> WaitingRequest:
         """Note that a person has decided not to act on a waiting request."""
         with self._database.write() as connection:
             return requests.decide(

@@ -13,10 +13,12 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.classify import classify
 from bounceparse.db import manual
+from bounceparse.db.audit import note_audit
 from bounceparse.db.bulk import insert_new
 from bounceparse.db.proving import UNKNOWN_ADDRESS, Proven, latest_by_sender
 from bounceparse.db.rows import NewOutcome
 from bounceparse.db.tables import messages, requests, standing, streams, tokens
+from bounceparse.db.types import stored_key
 from bounceparse.errors import ConfigError
 from bounceparse.match import Match, Sent
 from bounceparse.outcomes import Status, Trust
@@ -157,7 +159,7 @@ def decide(
     now: datetime,
     *,
     accept: bool,
-    by: str | None,
+    by: str,
     note: str | None,
     address: str | None,
     scope: str | None,
@@ -179,6 +181,8 @@ def decide(
         )  # fmt: skip
     decided = {"state": "accepted" if accept else "rejected", "decided_at": now, "decided_by": by, "note": note}
     connection.execute(sa.update(requests).where(requests.c.id == request_id).values(**decided))
+    action, subject = "accept request" if accept else "reject request", stored_key(address or "")
+    note_audit(connection, now, by, action, subject, scope or found.scopes, note, f"request {request_id}")
     return found
 
 
