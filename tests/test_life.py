@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,10 @@ from bounceparse.db import SentMessage, Store, recording, sweeping
 from bounceparse.db.reclassify import _REWRITTEN
 from bounceparse.db.tables import outcomes, sent
 from bounceparse.life import Life, Word, decide
-from bounceparse.outcomes import REASONS, Status, Trust
+from bounceparse.outcomes import REASONS, Outcome, Status, Trust
 from bounceparse.policy import Policy
+from bounceparse.reading import ReadMessage
+from bounceparse.reports import DeliveryReport, RecipientReport
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 LIFE = Life(timedelta(hours=48), {"slow": 5 * DAY, "quick": HOUR})
@@ -69,9 +73,24 @@ def _fates(store: Store) -> dict[str, tuple[str, bool]]:
     return {row.recipient: (row.status, row.presumed) for row in _rows(store)}
 
 
-def _defer(store: Store, at: datetime, recipient: str = "jan@example.pl", reason: str = "mailbox-full") -> None:
+def _defer(
+    store: Store,
+    at: datetime,
+    recipient: str = "jan@example.pl",
+    reason: str = "mailbox-full",
+    until: datetime | None = None,
+) -> None:
     outcome = make_outcome(reason, recipient, status=Status.DEFERRED, occurred_at=at)
-    store.record([make_message(outcome)])
+    store.record([_report(outcome, until)])
+
+
+def _report(outcome: Outcome, until: datetime | None) -> ReadMessage:
+    """A message that reports the outcome, with Will-Retry-Until."""
+    message = make_message(outcome)
+    if until is None or not isinstance(item := message.report.items[0], DeliveryReport):
+        return message
+    item = replace(item, recipients=(RecipientReport(will_retry_until=format_datetime(until)),))
+    return replace(message, report=replace(message.report, items=(item,)))
 
 
 # The rules.
@@ -120,10 +139,8 @@ def test_a_server_that_says_how_long_it_tries_is_waited_for(timed: Store, clock:
     """The later of Will-Retry-Until and the retry window holds; a later deferral brings its own."""
     for recipient, hours in (("long@example.pl", 100), ("short@example.pl", 4)):
         timed.record_sent("1@shop.example", recipient, sent_at=NOW)
-        _defer(timed, NOW, recipient)
-        with timed._database.write() as connection:
-            mine = sent.c.recipient == recipient
-            connection.execute(sa.update(sent).where(mine).values(retry_until=NOW + hours * HOUR))
+        _defer(timed, NOW - HOUR, recipient, until=NOW + 300 * HOUR)
+        _defer(timed, NOW, recipient, until=NOW + hours * HOUR)
     clock.now += DUE
     timed.sweep()
     assert _fates(timed) == {"long@example.pl": ("deferred", False), "short@example.pl": ("softbounce", True)}
@@ -192,7 +209,6 @@ def test_what_is_presumed_counts_for_nothing(timed: Store, clock: Clock) -> None
     assert {status for status, presumed in _fates(timed).values() if presumed} == {"ok", "softbounce"}
     assert timed.standing("ewa@example.pl").mailable
     assert {one.outcome.status for one in timed.history("ewa@example.pl")} == {"deferred"}
-    assert timed.apply_policy() == 0
     full = make_outcome("mailbox-full", message_id="2@s.example", occurred_at=NOW - 2 * DAY)
     timed.record([make_message(full)])
     assert not timed.standing("jan@example.pl").mailable, "a presumed delivery cleared the counts"
@@ -527,8 +543,8 @@ class Lives(RuleBasedStateMachine):
         self.sent.setdefault((name, to), at)
         self.swept = False
 
-    @rule(name=_messages, to=_people, word=st.sampled_from([*TOLD, *ANSWERS]), ago=_hours)
-    def report(self, name: str, to: str, word: tuple[str, str], ago: timedelta) -> None:
+    @rule(name=_messages, to=_people, word=st.sampled_from([*TOLD, *ANSWERS]), ago=_hours, tries=st.none() | _hours)
+    def report(self, name: str, to: str, word: tuple[str, str], ago: timedelta, tries: timedelta | None) -> None:
         """A report, which may be matched at once, later, to a forward first, or never."""
         status, reason = word
         outcome = make_outcome(

@@ -143,7 +143,7 @@ def _move(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _word(row: Mapping[str, Any]) -> Word:
     """The word of a row of outcomes."""
-    until = row.get("will_retry_until") if row["status"] == Status.DEFERRED else None
+    until = row["will_retry_until"] if row["status"] == Status.DEFERRED else None
     return Word(row["status"], row["reason"], row["event_at"], until)
 
 
