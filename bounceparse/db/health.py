@@ -128,9 +128,9 @@ def _alerts_of_reports(
         heard.add(mailbox)
         if domain:
             failed[domain][why] = failed[domain].get(why, 0) + count
-    for domain, reasons in failed.items():
+    for domain, reasons in sorted(failed.items()):
         yield authentication_alert(domain, sum(reasons.values()), ", ".join(sorted(reasons)))
-    for stream, cohort in day.items():
+    for stream, cohort in sorted(day.items()):
         mailbox = settings.returns_to.get(stream)
         if cohort.injected >= settings.silent_sent and not (mailbox in heard if mailbox else heard):
             yield silence_alert(stream, cohort.injected, mailbox)
@@ -160,7 +160,7 @@ def judge(connection: Connection, found: Look, settings: HealthSettings, now: da
     new: list[dict[str, object]] = []
     changed: list[dict[str, object]] = []
     wrong = list(found.alerts)
-    for stream in found.judged.keys() | rows.keys():
+    for stream in sorted(found.judged.keys() | rows.keys()):
         row = rows.get(stream)
         if row is not None and row.released_at != found.released.get(stream):
             continue
