@@ -284,7 +284,9 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
         update={
             "source": path,
             "mailbox": boxes,
-            "rules": RulesSection(files=tuple(_beside(base, file) for file in settings.rules.files)),
+            "rules": settings.rules.model_copy(
+                update={"files": tuple(_beside(base, file) for file in settings.rules.files)}
+            ),
             "signing": _beside_keys(base, settings.signing),
             "database": settings.database.model_copy(update={"url": url}),
         }

@@ -338,12 +338,16 @@ class Entity:
 
 
 class Mail(Entity):
-    """A whole message. ``defects`` collects what was wrong with it, each slug once, in order of discovery."""
+    """A whole message. ``defects`` collects what was wrong with it, each slug once, in order of discovery.
 
-    __slots__ = ("_parts", "_readable", "defects", "limits")
+    ``own_header`` names the header by which the sender knows its own messages again, in lower case.
+    """
 
-    def __init__(self, raw: bytes, limits: Limits = _USUAL) -> None:
+    __slots__ = ("_parts", "_readable", "defects", "limits", "own_header")
+
+    def __init__(self, raw: bytes, limits: Limits = _USUAL, own_header: str | None = None) -> None:
         self.limits = limits
+        self.own_header = own_header
         self.defects: list[str] = []
         self._parts = 0
         self._readable: str | None = None

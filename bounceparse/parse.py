@@ -29,13 +29,14 @@ _MOST_WRAPPERS = 3  # a bounce forwarded by one who had it forwarded; deeper is 
 _DELIVERED_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "x-forwarded-to", "to")
 
 
-def parse(raw: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> Report:
+def parse(raw: bytes, *, limits: Limits = _DEFAULT_LIMITS, own_header: str | None = None) -> Report:
     """Read one message.
 
-    ``raw`` is the message as it was stored, with line ends of any kind; ``limits`` bounds what is looked at. Returns a
-    :class:`Report`, whose kind is ``other`` for a mail that reports nothing.
+    ``raw`` is the message as it was stored, with line ends of any kind; ``limits`` bounds what is looked at;
+    ``own_header`` names a header of your own (``X-Order-Id``) whose value in a returned message goes to
+    :attr:`OriginalMessage.own_id`. Returns a :class:`Report`, whose kind is ``other`` for a mail that reports nothing.
     """
-    return read_report(Mail(raw, limits))
+    return read_report(Mail(raw, limits, own_header.lower() if own_header else None))
 
 
 def read_report(mail: Mail) -> Report:
@@ -126,7 +127,7 @@ def _read_enclosed(mail: Mail, wrappers: int) -> tuple[str | None, tuple[Item, .
         if part.content_type != "message/rfc822" or not part.children:
             continue
         inner = part.children[0]
-        wrapped = Mail(inner.buffer[inner.start : inner.end], mail.limits)
+        wrapped = Mail(inner.buffer[inner.start : inner.end], mail.limits, mail.own_header)
         dialect, items = _read_items(wrapped, wrappers - 1)
         if items and _kind(items) in (Kind.DELIVERY, Kind.FEEDBACK):
             mail.note("forwarded")

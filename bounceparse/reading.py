@@ -80,7 +80,7 @@ def read_message(place: Place, raw: bytes, size: int, rules: RuleSet | None = No
     where a reader's own bug is caught, and it makes a held message with ``error`` set.
     """
     try:
-        mail = Mail(raw)
+        mail = Mail(raw, own_header=rules.own_header if rules else None)
         report = read_report(mail)
         outcomes = classify(report, rules)
         key = report_key(mail)

@@ -41,6 +41,7 @@ class OriginalMessage(Deferred):
         subject, date: as they stood, decoded.
         list_id, feedback_id, list_unsubscribe, cfbl_feedback_id: the headers of these names.
         headers: further returned headers by lower-case name (``x-hmxmroriginalrecipient``, ``delivered-to``).
+        own_id: what the header holds that the sender has named as its own (``[rules] own_header``).
     """
 
     message_id: str | None = None
@@ -55,6 +56,7 @@ class OriginalMessage(Deferred):
     list_unsubscribe: str | None = None
     cfbl_feedback_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    own_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,16 @@ def _squeeze(value: str | None) -> str | None:
     return "".join(value.split()) if value else None
 
 
+_ID_CAP = 998  # characters: the longest line of a header (RFC 5322 section 2.1.1)
+
+
+def _own_id(entity: Entity) -> str | None:
+    """What the header holds that the sender has named as its own."""
+    name = entity.mail.own_header
+    value = entity.get(name) if name else None
+    return value.strip()[:_ID_CAP] or None if value else None
+
+
 # Further headers that other modules ask for by name
 _KEPT = (
     "x-hmxmroriginalrecipient",
@@ -149,5 +159,6 @@ _READERS: Mapping[str, Callable[[Entity], Any]] = {
     "feedback_id": lambda entity: entity.get("feedback-id"),
     "list_unsubscribe": lambda entity: entity.get("list-unsubscribe"),
     "cfbl_feedback_id": lambda entity: _squeeze(entity.get("cfbl-feedback-id")),
+    "own_id": _own_id,
     "headers": lambda entity: {name: value for name in _KEPT if (value := entity.get(name)) is not None},
 }

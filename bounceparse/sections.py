@@ -288,9 +288,13 @@ def read_outgoing(section: SigningSection) -> Outgoing:
 
 
 class RulesSection(Section):
-    """``[rules]``: the operator's own rule files, whose rules go first and replace packaged ones of the same id."""
+    """``[rules]``: how reports are read. ``files``: the operator's own rules, which go first and replace packaged ones.
+
+    ``own_header``: a header of the sender's own messages, whose value in a returned one leads back to the ledger.
+    """
 
     files: Annotated[tuple[Path, ...], BeforeValidator(split_words)] = ()
+    own_header: str | None = Field(default=None, pattern=r"^[!-9;-~]{1,76}$")  # RFC 5322 section 2.2
 
 
 class RetentionSection(Section):

@@ -38,9 +38,12 @@ class Session:
     @property
     def rules(self) -> RuleSet:
         """The packaged rules with the operator's; raises ``ConfigError`` or ``RuleError``."""
+        from bounceparse.config import has_config
         from bounceparse.rules import load_rules, packaged_rules
 
-        return load_rules(self.rule_files) if self.rule_files else packaged_rules()
+        files = self.rule_files
+        own_header = self.settings.rules.own_header if has_config(self.config) else None
+        return load_rules(files, own_header) if files or own_header else packaged_rules()
 
     @property
     def database_name(self) -> str:

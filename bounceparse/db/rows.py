@@ -63,7 +63,7 @@ class NewOutcome(NamedTuple):
     @property
     def own_id(self) -> str | None:
         """What the sender's own header in the returned message held."""
-        return getattr(self.outcome, "own_id", None)
+        return storable(self.original.own_id) if self.original is not None and self.original.own_id else None
 
     @property
     def at(self) -> datetime | None:

@@ -50,10 +50,14 @@ class Hit(NamedTuple):
 
 
 class RuleSet:
-    """All rules, in order. Patterns are compiled on first use, once; a set can be used from several threads."""
+    """All rules, in order. Patterns are compiled on first use, once; a set can be used from several threads.
 
-    def __init__(self, files: Iterable[RuleFile]) -> None:
+    ``own_header`` goes with them to whatever reads mail: the header by which the sender knows its own messages again.
+    """
+
+    def __init__(self, files: Iterable[RuleFile], own_header: str | None = None) -> None:
         """Merge ``files``: a later rule with the id of an earlier one takes its place."""
+        self.own_header = own_header.lower() if own_header else None
         rules: dict[str, Rule] = {}
         self._hosts: dict[str, str] = {}
         signatures: list[tuple[str, str]] = []
@@ -307,7 +311,7 @@ def _is_host(host: str, pattern: str) -> bool:
     return host == pattern or (pattern.startswith("*.") and (host.endswith(pattern[1:]) or host == pattern[2:]))
 
 
-def load_rules(extra: Sequence[Path | str] = ()) -> RuleSet:
+def load_rules(extra: Sequence[Path | str] = (), own_header: str | None = None) -> RuleSet:
     """The packaged rules with an operator's ``extra`` files, whose rules go first and replace those of the same id.
 
     Raises :class:`RuleError` with file and rule for an unknown key or reason, a missing example, a bad pattern, an id
@@ -321,7 +325,7 @@ def load_rules(extra: Sequence[Path | str] = ()) -> RuleSet:
         if rule.id in seen:
             raise RuleError(f"{rule.file}: rule {rule.id}: the id is used twice, also in {seen[rule.id]}")
         seen[rule.id] = rule.file
-    rules = RuleSet([*files, *(read_file(Path(path), rank=-1) for path in extra)])
+    rules = RuleSet([*files, *(read_file(Path(path), rank=-1) for path in extra)], own_header)
     if extra:
         rules.compile()
     return rules
