@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_qp
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from bounceparse.decoding import collapse, decode_base64, decode_bytes, decode_words, html_to_text
@@ -25,7 +25,6 @@ __all__ = [
     "collapse",
     "decode_bytes",
     "decode_words",
-    "field_pattern",
     "html_to_text",
     "parse_fields",
     "report_key",
@@ -50,12 +49,17 @@ class Limits:
 
 _USUAL = Limits()
 _VALUE_CAP = 16_384  # of one header field that is decoded
-_CONTINUES = (32, 9)  # a space or a tab folds a header field (RFC 5322 section 2.2.3)
+_CONTINUES = (b" ", b"\t")  # a space or a tab folds a header field (RFC 5322 section 2.2.3)
 _FIELD_LINE = pattern(rb"[!-9;-~]+[ \t]*:")
 _TYPE = pattern(rb"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
 _PARAM = pattern(r';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.DOTALL)
+_PLAIN_BOUNDARY = pattern(
+    rb'[\s\w/.+-]{1,99}(?:;\s*(?!boundary)[\w-]{1,64}\s*=\s*(?:[^\s;"]{0,99}|"[^"\\]{0,99}")\s*){0,9};\s*boundary\s*=\s*(?:"([^"\\\n\x80-\xff]+)"|([!#-:<-~]+))\s*(?:;|\Z)',
+    re.IGNORECASE | re.ASCII,
+)
 # What follows a boundary on its line; anything else makes it the beginning of a longer, inner one.
 _BOUNDARY_END = pattern(rb"--|[ \t\r]*(?:\n|\Z)")
+_BOUNDARY_USUALLY_ENDS = (b"\n", b"--")
 _BOUNDARY_GUESS = pattern(rb"^--([^\n]{1,200})\n(?=content-)", re.IGNORECASE | re.MULTILINE)
 # A logical line: a field's name and colon, or nothing, then the rest with its indented continuation lines.
 _LOGICAL = pattern(r"(?:([A-Za-z][!-9;-~]*)[ \t]*:(?!//))?([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.ASCII)
@@ -92,14 +96,6 @@ def _media_type(raw: bytes) -> str:
     return name
 
 
-def field_pattern(*names: str) -> re.Pattern[bytes]:
-    """A pattern for :meth:`Entity.pick`: header fields of these lower-case names."""
-    _NAMES.update((name.encode(), name) for name in names)
-    alternatives = b"|".join(re.escape(name.encode()) for name in names)
-    return re.compile(b"\n(" + alternatives + rb"):([^\n]*(?:\n[ \t][^\n]*)*)")
-
-
-_NAMES: dict[bytes, str] = {}
 _KEYS: dict[str, bytes] = {}
 
 
@@ -114,7 +110,19 @@ class Entity:
     ``mail`` is the message it belongs to, ``content_type`` its media type in lower case.
     """
 
-    __slots__ = ("_children", "_head", "_params", "body_at", "buffer", "content_type", "depth", "end", "mail", "start")
+    __slots__ = (
+        "_children",
+        "_head",
+        "_params",
+        "_walked",
+        "body_at",
+        "buffer",
+        "content_type",
+        "depth",
+        "end",
+        "mail",
+        "start",
+    )
 
     def __init__(
         self, buffer: bytes, start: int, end: int, mail: Mail, depth: int, default: str = "text/plain"
@@ -125,6 +133,8 @@ class Entity:
             start = line_end + 1 if line_end >= 0 else end
         self.start = start
         self._children: tuple[Entity, ...] | None = None
+        self._walked: tuple[Entity, ...] | None = None
+        self._params: dict[str, str] | None = None
         limit = mail.limits.header
         if buffer.startswith(b"\n", start) or not _FIELD_LINE.match(buffer, start, min(end, start + 1000)):
             self.body_at = start + 1 if buffer.startswith(b"\n", start) else start
@@ -137,7 +147,6 @@ class Entity:
                 mail.note("header-too-long")
                 stop = start + limit
             self._head = b"\n" + buffer[start:stop].lower()
-        self._params: dict[str, str] | None = None
         at = self._head.find(b"\ncontent-type:")
         # the buffer has not the newline that _head begins with: hence 13, not 14
         found = _TYPE.match(buffer, start + at + 13, end) if at >= 0 else None
@@ -165,7 +174,7 @@ class Entity:
             return None
         begin = at + len(key)
         stop = head.find(b"\n", begin)
-        while 0 <= stop < len(head) - 1 and head[stop + 1] in _CONTINUES:
+        while stop >= 0 and head.startswith(_CONTINUES, stop + 1):
             stop = head.find(b"\n", stop + 1)
         return begin, stop if stop >= 0 else len(head)
 
@@ -177,27 +186,23 @@ class Entity:
 
     def get(self, name: str) -> str | None:
         """The first field called ``name`` (lower case): unfolded, encoded-words decoded, white space collapsed."""
-        raw = self.raw(name)
-        return None if raw is None else _decode_field(raw)
-
-    def pick(self, names: re.Pattern[bytes]) -> dict[str, str]:
-        """The first field of each name that ``names`` (from :func:`field_pattern`) matches, decoded: one pass for many."""
-        found: dict[str, str] = {}
-        head, shift = self._head, self.start - 1
-        if _is_plain(head):  # asked once for all fields
-            spelled = "\n" + self.buffer[self.start : shift + len(head)].decode("ascii")
-            for match in names.finditer(head):
-                name = _NAMES[match[1]]
-                if name not in found:
-                    begin, end = match.span(2)
-                    found[name] = " ".join(spelled[begin : min(end, begin + _VALUE_CAP)].split())
-            return found
-        buffer = self.buffer
-        for match in names.finditer(head):
-            name = _NAMES[match[1]]
-            if name not in found:
-                found[name] = _decode_field(buffer[shift + match.start(2) : shift + match.end(2)])
-        return found
+        head = self._head
+        key = _KEYS.get(name) or _key(name)
+        at = head.find(key)
+        if at < 0:
+            return None
+        begin = at + len(key)
+        stop = head.find(b"\n", begin)
+        if stop < 0 or head.startswith(_CONTINUES, stop + 1):
+            raw = self.raw(name) or b""
+        else:  # a field on one line: what nearly all are
+            shift = self.start - 1
+            raw = self.buffer[shift + begin : shift + stop]
+        if raw.isascii():
+            text = raw.decode("ascii")
+            if text.isprintable() and "?" not in text and len(text) < _VALUE_CAP:  # nothing to decode or to unfold
+                return " ".join(text.split()) if "  " in text else text.strip(" ")
+        return _decode_field(raw)
 
     def line(self, name: str) -> str | None:
         """The whole first field called ``name`` as it is spelled, its name included, decoded as :meth:`get` does."""
@@ -263,14 +268,16 @@ class Entity:
         delimiter, at = self._first_delimiter()
         size = len(delimiter)
         while at >= 0:
-            line_end = buffer.find(b"\n", at + 1, end)
-            rest = buffer[at + size : line_end if line_end >= 0 else end]
-            if rest.startswith(b"--") or line_end < 0:
+            line_end = buffer.find(b"\n", at + size, end)
+            if line_end < 0 or buffer.startswith(b"--", at + size):
                 break
             following = buffer.find(delimiter, line_end, end)
-            while following >= 0 and not _BOUNDARY_END.match(buffer, following + size, end):
+            while following >= 0 and not (
+                buffer.startswith(_BOUNDARY_USUALLY_ENDS, following + size, end)
+                or _BOUNDARY_END.match(buffer, following + size, end)
+            ):
                 following = buffer.find(delimiter, following + size, end)
-            if not rest or rest.isspace():
+            if line_end == at + size or buffer[at + size : line_end].isspace():
                 if not mail.count_part():
                     break
                 stop = following if following > line_end else (end if following < 0 else line_end + 1)
@@ -278,10 +285,17 @@ class Entity:
             at = following
         return parts
 
+    def _boundary(self) -> bytes:
+        """The boundary parameter; read by one pattern where Content-Type is written as nearly all write it."""
+        plain = _PLAIN_BOUNDARY.match(self.raw("content-type") or b"")
+        if plain:
+            return (plain[1] or plain[2]).rstrip()
+        return self.params.get("boundary", "").encode("utf-8", "replace").rstrip()
+
     def _first_delimiter(self) -> tuple[bytes, int]:
         """The delimiter with the newline before it, and where it first stands; -1 where there is none."""
         buffer, end = self.buffer, self.end
-        boundary = self.params.get("boundary", "").encode("utf-8", "replace").rstrip()
+        boundary = self._boundary()
         at = buffer.find(b"\n--" + boundary, max(self.body_at - 1, 0), end) if boundary else -1
         if at >= 0:
             return b"\n--" + boundary, at
@@ -291,12 +305,19 @@ class Entity:
         self.mail.note("boundary-missing")
         return b"\n--" + guess[1].rstrip(), guess.start() - 1
 
-    def walk(self, *, into_messages: bool = False) -> Iterator[Entity]:
+    def walk(self, *, into_messages: bool = False) -> Iterable[Entity]:
         """This entity and the parts below it, depth first; into enclosed messages only when asked."""
+        if into_messages:
+            return self._descend(True)
+        if self._walked is None:  # of the whole mail many ask
+            self._walked = tuple(self._descend(False))
+        return self._walked
+
+    def _descend(self, into_messages: bool) -> Iterator[Entity]:
         if not self.content_type.startswith("multipart/") and not into_messages and self is not self.mail:
             yield self
             return
-        stack = [self]
+        stack: list[Entity] = [self]
         while stack:
             entity = stack.pop()
             yield entity
@@ -322,7 +343,8 @@ class Entity:
 
     def decode(self, payload: bytes) -> str:
         """``payload`` as text in this part's charset; the parameter is only looked up where it matters."""
-        plain = payload.isascii() and b"\x1b" not in payload and b"+" not in payload  # a "+" may begin UTF-7
+        head = self._head  # a "+" is one where the charset is UTF-7
+        plain = payload.isascii() and b"\x1b" not in payload and b"tf-7" not in head and b"utf7" not in head
         return payload.decode("ascii") if plain else decode_bytes(payload, self.params.get("charset", ""))
 
     def text(self) -> str:
@@ -410,7 +432,8 @@ def _readable(mail: Mail) -> str:
 
 def _is_plain(raw: bytes) -> bool:
     """Whether bytes are text as they stand: no encoded-word, no NUL, no ISO-2022-JP, nothing but ASCII."""
-    return raw.isascii() and b"=?" not in raw and b"\x1b" not in raw and b"\x00" not in raw
+    # one byte is looked for much faster than two: hence the first "?"
+    return raw.isascii() and (b"?" not in raw or b"=?" not in raw) and b"\x1b" not in raw and b"\x00" not in raw
 
 
 def _decode_field(raw: bytes) -> str:
