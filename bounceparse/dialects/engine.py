@@ -255,7 +255,7 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
 
 def build(prose: Prose, entries: Iterable[Entry], frame: str) -> DeliveryReport:
     """The report of ``entries``; ``frame`` is the text around them, which tells failure from delay."""
-    delayed = prose.is_delayed(frame) and not _GAVE_UP.search(frame)
+    delayed = prose.is_delayed(frame) and not _GAVE_UP.is_in(frame)
     original = prose.original()
     recipients = [_recipient(entry, delayed) for entry in entries]
     return DeliveryReport(
@@ -274,7 +274,7 @@ def _in_full(recipient: RecipientReport, original: OriginalMessage) -> Recipient
 
 def _recipient(entry: Entry, delayed: bool) -> RecipientReport:
     words = collapse(" ".join(entry.words))[:_WORDS_CAP].lstrip(":.- ") or None
-    action = entry.action or (Action.DELAYED if delayed and not (words and _GAVE_UP.search(words)) else Action.FAILED)
+    action = entry.action or (Action.DELAYED if delayed and not (words and _GAVE_UP.is_in(words)) else Action.FAILED)
     return RecipientReport(
         recipient=entry.written_as or entry.address,
         original_recipient=entry.written_as,

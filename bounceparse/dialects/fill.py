@@ -30,7 +30,10 @@ _IDLE = pattern(
 
 def is_contentless(diagnostic: str | None) -> bool:
     """Whether a diagnostic holds codes only, or next to nothing."""
-    return diagnostic is None or len(_WORD.findall(diagnostic[:400])) < 2
+    if diagnostic is None:
+        return True
+    first = _WORD.search(diagnostic, 0, 400)
+    return first is None or _WORD.search(diagnostic, first.end(), 400) is None
 
 
 def fill_report(prose: Prose, report: DeliveryReport) -> DeliveryReport:

@@ -78,7 +78,7 @@ def is_daemon(prose: Prose) -> bool:
     if prose.daemon is None:
         prose.daemon = (
             not prose.sender.replace("<>", "").strip()
-            or bool(DAEMON.search(prose.sender))
+            or DAEMON.is_in(prose.sender)
             or prose.mail.has("x-ms-exchange-message-is-ndr")
         )
     return prose.daemon
@@ -90,7 +90,7 @@ def says_bounce(prose: Prose) -> bool:
     People, ticket systems and newsletters write about bounces under subjects of bounces. So there must be an empty return
     path, a returned message, a program's name as the sender, or a program's turn of phrase.
     """
-    if not BOUNCE_SUBJECT.search(prose.subject[:400]) or is_forward(prose.subject):
+    if not BOUNCE_SUBJECT.is_in(prose.subject[:400]) or is_forward(prose.subject):
         return False
     mail = prose.mail
     if mail.has("list-unsubscribe") and not any(part.content_type == "message/rfc822" for part in mail.children):
@@ -102,7 +102,7 @@ def says_bounce(prose: Prose) -> bool:
     program = has_null_sender(prose) or bool(_PROGRAM.search(prose.sender))
     if not _ABOUT_BOUNCES.match(prose.subject) and (returns_message(prose) or (program and not mail.has("list-id"))):
         return True
-    return bool(_FRAME.search(prose.said[:4096]))
+    return _FRAME.is_in(prose.said[:4096])
 
 
 def has_null_sender(prose: Prose) -> bool:
@@ -115,7 +115,7 @@ def is_automatic(prose: Prose) -> bool:
     if not is_daemon(prose):
         return says_bounce(prose)
     return (
-        bool(BOUNCE_SUBJECT.search(prose.subject[:400]) and not _ABOUT_BOUNCES.match(prose.subject))
+        bool(BOUNCE_SUBJECT.is_in(prose.subject[:400]) and not _ABOUT_BOUNCES.match(prose.subject))
         or is_delay(prose.subject[:300])
         or has_null_sender(prose)
         or bool(_SYSTEM.search(prose.sender))

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["Hit", "Rule", "RuleSet", "find_unmet", "load_rules", "packaged_rules"]
 
 
+_SPECIAL = frozenset("\\[](){}|*+?.^$")  # RE2's own; a pattern without any stands for itself
+
+
 class Hit(NamedTuple):
     """A rule that matched, and where: offsets into the words given (0, 0 where a code and no text decided)."""
 
@@ -95,32 +98,40 @@ class RuleSet:
     def compile(self) -> None:
         """Compile all patterns now; raises :class:`RuleError` for one that is not RE2."""
         for number in range(len(self._patterns)):
-            self._search(number, b"")
+            self._search(number, "")
 
-    def _search(self, number: int, data: bytes) -> Any:
-        """The match of pattern ``number`` in ``data`` (UTF-8), which is compiled when it is first asked for."""
-        compiled = self._compiled[number]
-        if compiled is None:
-            compiled = self._compiled[number] = self._compile(number)
-        return compiled.search(data)
+    def _search(self, number: int, words: str) -> tuple[int, int] | None:
+        """Where pattern ``number``, compiled when it is first asked for, matches in ``words``; None for nowhere."""
+        compiled = self._compiled[number] or self._compile(number)
+        if type(compiled) is str:  # a pattern without any special character
+            at = words.find(compiled)
+            return (at, at + len(compiled)) if at >= 0 else None
+        data = words.encode("utf-8", "replace")  # re2 is told bytes: for text it counts characters in Python
+        found = compiled.search(data)
+        return _span(found, data) if found else None
 
     def _compile(self, number: int) -> Any:
+        pattern, owner = self._patterns[number]
+        if _SPECIAL.isdisjoint(pattern):
+            self._compiled[number] = pattern
+            return pattern
         import re2
 
         options = re2.Options()
         options.log_errors = False
-        pattern, owner = self._patterns[number]
         try:
-            return re2.compile(pattern, options)
+            compiled = self._compiled[number] = re2.compile(pattern, options)
         except re2.error as error:
             where = f"signature of {owner}" if isinstance(owner, str) else f"{owner.file}: rule {owner.id}"
             raise RuleError(f"{where}: {pattern!r} is no RE2 pattern: {error}") from error
+        return compiled
 
     def provider_of(self, host: str | None) -> str | None:
         """The provider whose mail exchangers ``host`` is one of."""
+        hosts = self._hosts
         while host:
-            if host in self._hosts:
-                return self._hosts[host]
+            if host in hosts:
+                return hosts[host]
             host = host.partition(".")[2]
         return None
 
@@ -139,8 +150,8 @@ class RuleSet:
         Also answers the provider, by host or else by the signature in the words.
         """
         candidates = self._index.candidates(words)
-        data = words.encode("utf-8", "replace")
-        provider = self.provider_of(host) or self._signed(candidates >> self._texts, data)
+        signed = candidates >> self._texts
+        provider = (self.provider_of(host) if host else None) or (self._signed(signed, words) if signed else None)
         hit = None
         candidates &= self._all_texts
         while candidates:
@@ -148,21 +159,23 @@ class RuleSet:
             candidates ^= lowest
             number = lowest.bit_length() - 1
             rule = self._patterns[number][1]
-            if _applies(rule, code, enhanced, host, phase) and (found := self._search(number, data)):
-                hit = Hit(rule, *_span(found, data))
+            if (rule.unconditional or _applies(rule, code, enhanced, host, phase)) and (
+                span := self._search(number, words)
+            ):
+                hit = Hit(rule, *span)
                 break
         if provider and (hit is None or hit.rule.tier > 1):
             by_code = self.match_provider(provider, code=code, enhanced=enhanced, phase=phase)
             hit = Hit(by_code) if by_code else hit
         return hit, provider
 
-    def _signed(self, candidates: int, data: bytes) -> str | None:
+    def _signed(self, candidates: int, words: str) -> str | None:
         """The provider whose signature stands in the words."""
         while candidates:
             lowest = candidates & -candidates
             candidates ^= lowest
             number = self._texts + lowest.bit_length() - 1
-            if self._search(number, data):
+            if self._search(number, words):
                 return str(self._patterns[number][1])
         return None
 
@@ -202,18 +215,17 @@ class RuleSet:
 
     def all_matches(self, words: str) -> list[Hit]:
         """Every rule whose text stands in ``words``, in order, conditions aside: what an explanation lists."""
-        data = words.encode("utf-8", "replace")
         hits: dict[str, Hit] = {}
-        for number in self._matching(words, data):
+        for number in self._matching(words):
             rule = self._patterns[number][1]
-            if rule.id not in hits:
-                hits[rule.id] = Hit(rule, *_span(self._search(number, data), data))
+            if rule.id not in hits and (span := self._search(number, words)):
+                hits[rule.id] = Hit(rule, *span)
         return list(hits.values())
 
-    def _matching(self, words: str, data: bytes) -> Iterator[int]:
+    def _matching(self, words: str) -> Iterator[int]:
         """The patterns of rules that match, in order."""
         candidates = self._index.candidates(words)
-        return (n for n in range(self._texts) if candidates >> n & 1 and self._search(n, data))
+        return (n for n in range(self._texts) if candidates >> n & 1 and self._search(n, words))
 
     def decide(
         self, reply: Reply, *, host: str | None = None, phase: Phase | None = None
@@ -260,7 +272,7 @@ class RuleSet:
 
     def _idle_alternatives(self, rule: Rule) -> list[str]:
         words = [read_reply(" ".join(example.split())).words for example in rule.examples]
-        seen = {number for text in words for number in self._matching(text, text.encode())}
+        seen = {number for text in words for number in self._matching(text)}
         return [
             f"{rule.file}: rule {rule.id}: no example needs {pattern!r}"
             for number, (pattern, owner) in enumerate(self._patterns)
