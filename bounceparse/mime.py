@@ -72,13 +72,13 @@ def parse_fields(text: str) -> list[tuple[str, str]]:
     the following lines of a multi-line Diagnostic-Code.
     """
     fields: list[tuple[str, str]] = []
-    for name, rest in _LOGICAL.findall(text):
-        value = rest[:_VALUE_CAP].strip()
+    for name, value in _LOGICAL.findall(text):
+        value = value[:_VALUE_CAP].strip()
         if "\n" in value:
             value = collapse(value)
         if name:
             fields.append((name.lower(), value))
-        elif fields and value:
+        elif value and fields:
             last, before = fields[-1]
             if len(before) < _VALUE_CAP:
                 fields[-1] = (last, f"{before} {value}" if before else value)

@@ -28,11 +28,13 @@ _TYPED = pattern(r"\s*([A-Za-z][\w-]{0,30})\s*;\s*", re.ASCII)
 _SUPPLEMENT = pattern(r"<?\s*(?:(\S+)\s+)?#(\S+)\s+(smtp;\s*.*?)>?\s*$", re.DOTALL | re.IGNORECASE)
 _RECIPIENT_FIELDS = ("final-recipient", "original-recipient", "x-actual-recipient")
 _BLOCK_KEYS = frozenset(("final-recipient", "action", "status"))
+_NAMES_RECIPIENT = _BLOCK_KEYS | {"original-recipient"}
 # Sendmail derives Status from the reply (550 -> 5.1.1).
 _DERIVING = ("fatal errors -----", "ranscript of session follows")
 # Haraka makes up the Status of what it could not even try: "5.1.2 (550 Tried all MXs example.com)".
 _MADE_UP = pattern(r"\s*[245]\.\d+\.\d+ \([245]\d\d ", re.ASCII)
 _DIAGNOSTIC_CAP = 4096
+_USUAL_CODES = frozenset(f"{c}.{s}.{d}" for c in (2, 4, 5) for s in range(8) for d in range(10))
 # Comments that systems put beside any Status of a class or number: RFC 3463's own names, Sun's and others' phrases.
 _CODE_NAMES = frozenset(
     (
@@ -108,7 +110,7 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
         text, where = _cut_to_fields(text), "text"
     message_fields, blocks = split_blocks(text)
     prose = mail.readable
-    derived = any(marker in prose for marker in _DERIVING)
+    derived = _DERIVING[0] in prose or _DERIVING[1] in prose
     cap = mail.limits.recipients
     if len(blocks) > cap:
         mail.note("too-many-recipients")
@@ -192,8 +194,7 @@ def split_blocks(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
         fields = parse_fields(chunk)
         if not fields:
             continue
-        names = {name for name, _ in fields}
-        if not names & _BLOCK_KEYS and not names & {"original-recipient"}:
+        if _NAMES_RECIPIENT.isdisjoint([name for name, _ in fields]):
             _add_stray(fields, message, blocks)
             continue
         block: dict[str, str] = {}
@@ -239,26 +240,24 @@ def _add_stray(fields: list[tuple[str, str]], message: dict[str, str], blocks: l
 
 
 def _read_recipient(block: dict[str, str], derived: bool, where: str) -> RecipientReport:
+    written = block.get("status", "")
     original = clean_address(block.get("original-recipient"))
     final = clean_address(block.get("final-recipient")) or clean_address(block.get("x-actual-recipient"))
     kind, diagnostic = _diagnostic(block)
     remote = _host(block.get("remote-mta"))
-    supplement = (
-        None if diagnostic else _SUPPLEMENT.match(collapse(block.get("x-supplementary-info", ""))[:_DIAGNOSTIC_CAP])
-    )
-    if supplement:
+    more = None if diagnostic else block.get("x-supplementary-info")
+    if more and (supplement := _SUPPLEMENT.match(collapse(more)[:_DIAGNOSTIC_CAP])):
         kind, diagnostic = _split_type(supplement[3])
         remote = remote or supplement[1]
     if diagnostic is None:
-        diagnostic = _status_comment(block.get("status", ""))
-    status = parse_enhanced_status(block.get("status", ""))
+        diagnostic = _status_comment(written)
     action = parse_action(block["action"]) if "action" in block else None
     return RecipientReport(
         recipient=original or final,
         original_recipient=original,
         final_recipient=final,
-        action=action or _action_of_status(block.get("status", "")),
-        status=str(status) if status else None,
+        action=action or _action_of_status(written),
+        status=_status(written),
         diagnostic=diagnostic,
         diagnostic_type=kind,
         text=_plain(block.get("x-exim-diagnostic")) or _plain(block.get("localized-diagnostic")),
@@ -266,8 +265,16 @@ def _read_recipient(block: dict[str, str], derived: bool, where: str) -> Recipie
         remote_mta=remote,
         last_attempt_date=block.get("last-attempt-date"),
         will_retry_until=block.get("will-retry-until"),
-        derived_status=derived or _MADE_UP.match(block.get("status", "")) is not None,
+        derived_status=derived or ("(" in written and _MADE_UP.match(written) is not None),
     )
+
+
+def _status(written: str) -> str | None:
+    """The code of a Status field without leading zeros."""
+    if written in _USUAL_CODES:
+        return written
+    status = parse_enhanced_status(written)
+    return str(status) if status else None
 
 
 def _status_comment(status: str) -> str | None:
@@ -303,9 +310,10 @@ def _host(value: str | None) -> str | None:
     """The name in an MTA-name field (``dns; mx.example.com``), comment dropped (RFC 3464 section 2.2.2)."""
     if not value:
         return None
-    _, semicolon, name = value.partition(";")
-    name = (name if semicolon else value).strip()
-    return name.partition(" (")[0].strip().strip("<>") or None
+    name = value[value.find(";") + 1 :].strip()
+    if "(" in name:
+        name = name.partition(" (")[0].strip()
+    return name.strip("<>") or None
 
 
 def _with_failed_recipients(mail: Mail, recipients: tuple[RecipientReport, ...]) -> tuple[RecipientReport, ...]:
