@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 
 from bounceparse.db import erase, retention
-from bounceparse.db.audit import PAGE, AuditEntry, audit_page
+from bounceparse.db.audit import PAGE, AuditEntry, audit_page, note_audit
 from bounceparse.db.engine import Database
 from bounceparse.db.erase import Erasure, Person
 from bounceparse.db.hashed import hashed_subject, hashing_key
@@ -16,11 +17,13 @@ from bounceparse.db.intake import take_inbox
 from bounceparse.db.mentions import Mentions
 from bounceparse.db.pseudonyms import address_rules, pseudonymise
 from bounceparse.db.retention import Countable, Retention
+from bounceparse.db.suppression_import import import_suppressions
 from bounceparse.db.types import stored_key
 from bounceparse.errors import ConfigError, StoreError
-from bounceparse.policy import Policy
+from bounceparse.policy import Policy, Suppression
 from bounceparse.requests import RequestSettings
 
+_IMPORT_BATCH = 1000
 _PATIENCE = 10_000
 """Milliseconds that the rewriting of a file waits for other programs."""
 
@@ -118,6 +121,26 @@ class KeepingStore:
         finally:
             connection.invalidate()  # its patience is not that of others
             connection.close()
+
+    def import_suppressions(
+        self, entries: Iterable[Suppression], *, source: str, by: str = "library", skip_lifted: bool = False
+    ) -> tuple[int, int]:
+        """Suppress many, streaming, 1,000 a transaction; returns how many were new and how many known.
+
+        Their ``subject`` is an address in any spelling, ``@domain`` or a keyed hash. Doing it again changes nothing.
+        What was lifted stands again, unless ``skip_lifted`` and the entry is older than the lifting. ``source`` and
+        ``by`` go into the audit trail.
+        """
+        new = known = 0
+        every = iter(entries)
+        while batch := list(islice(every, _IMPORT_BATCH)):
+            with self._database.write() as connection:
+                added = import_suppressions(connection, batch, self._clock(), skip_lifted=skip_lifted)
+            new += added
+            known += len(batch) - added
+        with self._database.write() as connection:
+            note_audit(connection, self._clock(), by, "import", source, detail=f"{new} suppressed, {known} known")
+        return new, known
 
     def audit(self, subject: str | None = None, since: datetime | None = None) -> Iterator[AuditEntry]:
         """Who did what, oldest first; of one ``subject`` (an address, ``@domain``, a stream), and not before ``since``."""
