@@ -124,7 +124,7 @@ def test_an_absolute_sqlite_path_stays(nowhere: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[databse]\nurl = 'x'\n", "databse: unknown key: known are database, "),
+        ("[databse]\nurl = 'x'\n", "databse: unknown key: known are alert, database, "),
         (MAILBOX + "pasword = 'x'\n", "[mailbox.shop-bounces] pasword: unknown key: known are after"),
         (
             MAILBOX + "after = 'archive'\n",

@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "streams": ("streams", "List streams, stop and release them, set their sender."),
     "health": ("health", "May the streams go on, and what should a person know?"),
     "suppressions": ("suppressions", "List, add, lift, import, export and check suppressed addresses."),
+    "events": ("events", "Many addresses that failed at once: release or discard."),
+    "policy": ("policy", "Show what suppresses, and judge the past by it."),
     "review": ("review", "Unsubscribe requests that wait for a person."),
     "headers": ("headers", "Print the signed headers of an outgoing message."),
     "serve": ("serve", "Serve one-click unsubscribe requests."),

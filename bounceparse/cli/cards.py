@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ _LABELS = {
         "unknown": "nothing is known of this customer",
         "alert": "an address cannot be mailed: ask the customer for the right one",
         "replaced": "replaced by {}: nothing to do",
+        "paused": "paused",
+        "paused_until": "until {until}, since many of {provider}'s addresses failed at once",
     },
     "pl": {
         "yes": "tak",
@@ -62,6 +64,8 @@ _LABELS = {
         "unknown": "nic nie wiemy o tym kliencie",
         "alert": "nie możemy wysyłać na jeden z adresów: trzeba zapytać klienta o właściwy",
         "replaced": "zastąpiony przez {}: nic nie trzeba robić",
+        "paused": "wstrzymane",
+        "paused_until": "do {until}, bo naraz zawiodło wiele adresów u {provider}",
     },
 }
 _language = click.option(
@@ -136,17 +140,18 @@ def print_standing(standing: Standing, history: Sequence[RecordedOutcome], langu
     if standing.reason:
         print_fields(
             [
+                (labels["paused"], _paused(standing, labels)),
                 (labels["status"], standing.status),
                 (labels["reason"], standing.reason),
                 (labels["since"], standing.since),
                 (labels["until"], standing.until or labels["lifted"]),
                 (labels["count"], standing.count),
                 (labels["scope"], standing.scope),
-                (labels["said"], _said(standing, history)),
+                (labels["said"], standing.evidence.diagnostic if standing.evidence else None),
             ],
             indent="  ",
         )
-        _print_advice(standing.reason, language)
+        _print_advice(standing.advice(language))
         if not standing.mailable or recent is None or recent.outcome.reason == standing.reason:
             return
     if recent is not None:
@@ -160,16 +165,18 @@ def print_standing(standing: Standing, history: Sequence[RecordedOutcome], langu
             ],
             indent="  ",
         )
-    _print_advice(recent.outcome.reason if recent else None, language)
+    _print_advice(advice(recent.outcome.reason if recent else None, language))
 
 
-def _said(standing: Standing, history: Sequence[RecordedOutcome]) -> str | None:
-    """The words of the report that a suppression rests on."""
-    return next((row.outcome.diagnostic for row in history if row.id == standing.outcome_id), None)
+def _paused(standing: Standing, labels: Mapping[str, str]) -> str | None:
+    """Until when the address is paused, and why."""
+    if standing.paused_until is None:
+        return None
+    return labels["paused_until"].format(until=plain(standing.paused_until), provider=standing.provider)
 
 
-def _print_advice(reason: str | None, language: str) -> None:
-    click.echo(click.wrap_text(advice(reason, language), 100, "  ", "  "))
+def _print_advice(text: str) -> None:
+    click.echo(click.wrap_text(text, 100, "  ", "  "))
 
 
 def _print_sent(messages: Sequence[SentStatus], language: str) -> None:
@@ -205,10 +212,12 @@ def _recent(history: Sequence[RecordedOutcome]) -> RecordedOutcome | None:
     return history[0]
 
 
-def _reason(standing: Standing, history: Sequence[RecordedOutcome]) -> str | None:
-    """What the advice is about: the suppression's reason, else that of what happened lately."""
+def _advice(standing: Standing, history: Sequence[RecordedOutcome], language: str) -> str:
+    """What to tell of an address: about its suppression, else about what happened lately."""
     recent = _recent(history)
-    return standing.reason or (recent.outcome.reason if recent else None)
+    if standing.reason or recent is None:
+        return standing.advice(language)
+    return advice(recent.outcome.reason, language)
 
 
 def _fate(sent: SentStatus) -> str:
@@ -219,11 +228,12 @@ def _fate(sent: SentStatus) -> str:
 
 
 def _standing_json(standing: Standing, history: Sequence[RecordedOutcome], language: str) -> dict[str, Any]:
-    reason = _reason(standing, history)
+    ground = standing.evidence
     return {
         **{name: _value(getattr(standing, name)) for name in _STANDING},
+        "evidence": {name: _value(getattr(ground, name)) for name in _GROUND} if ground else None,
         "suppressions": [{name: _value(getattr(row, name)) for name in _SUPPRESSION} for row in standing.suppressions],
-        "advice": advice(reason, language),
+        "advice": _advice(standing, history, language),
     }
 
 
@@ -244,8 +254,35 @@ def _sent_json(messages: Sequence[SentStatus]) -> list[dict[str, object]]:
     return [{name: _value(getattr(row, name)) for name in _SENT} for row in messages]
 
 
-_STANDING = ("address", "mailable", "status", "reason", "since", "until", "count", "scope", "cause")
-_SUPPRESSION = ("subject", "scope", "cause", "status", "reason", "since", "until", "count", "last_at")
+_STANDING = (
+    "address",
+    "mailable",
+    "status",
+    "reason",
+    "since",
+    "until",
+    "count",
+    "scope",
+    "cause",
+    "provider",
+    "paused_until",
+)
+_SUPPRESSION = (
+    "subject",
+    "scope",
+    "cause",
+    "status",
+    "reason",
+    "since",
+    "until",
+    "count",
+    "last_at",
+    "paused_until",
+    "event_id",
+)
+_GROUND = (
+    "occurred_at", "diagnostic", "reporting_mta", "rule", "matched", "trust", "matched_by", "message_id", "mailbox",
+)  # fmt: skip
 _SENT = (
     "message_id", "recipient", "subject", "stream", "sent_at", "status", "reason", "status_at", "presumed",
     "complained_at", "unsubscribed_at",

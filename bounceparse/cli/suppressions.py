@@ -72,20 +72,56 @@ def add(session: Session, address: str, scope: str, until: datetime | None, by: 
 
 @suppressions.command(epilog='Example: bounceparse suppressions lift jan@example.pl --note "address corrected"')
 @click.option("--scope", help="Only this scope; else all.")
+@click.option(
+    "--reason", type=click.Choice(sorted(REASONS)), metavar="REASON", help="Undo a past event: what had this reason,"
+)
+@click.option("--provider", help="came from this provider (a domain where it has no name),")
+@click.option("--between", nargs=2, type=Moment(), metavar="TIME TIME", help="and began between these times.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be lifted.")
 @options.by
 @click.option("--note", help="Why.")
-@click.argument("address")
+@click.argument("address", required=False)
 @click.pass_context
-def lift(ctx: click.Context, address: str, scope: str | None, by: str | None, note: str | None) -> None:
+def lift(
+    ctx: click.Context,
+    address: str | None,
+    scope: str | None,
+    reason: str | None,
+    provider: str | None,
+    between: tuple[datetime, datetime] | None,
+    dry_run: bool,
+    by: str | None,
+    note: str | None,
+) -> None:
     """Lift the suppressions of an address or @domain; what led to them never counts again.
 
-    Exit status 1 when there was none.
+    Without an address, undo a past event: a fault of a provider that looked like many dead addresses. Who failed after it
+    as well stays suppressed. Exit status 1 when there was nothing to lift.
     """
     session: Session = ctx.obj
+    if address is None:
+        if reason is None or between is None or scope is not None:
+            raise click.UsageError("name an address, or --reason and --between (and --provider) of what to undo")
+        with session.store() as store:
+            lifted = store.undo_event(
+                reason=reason,
+                provider=provider,
+                since=min(between),
+                until=max(between),
+                by=options.actor(by),
+                note=note,
+                dry_run=dry_run,
+            )
+        for subject in lifted if dry_run else ():
+            click.echo(plain(subject))
+        click.echo(f"{len(lifted)} {'would be lifted' if dry_run else 'lifted'}", err=dry_run)
+        ctx.exit(0 if lifted else 1)
+    if reason is not None or provider is not None or between is not None or dry_run:
+        raise click.UsageError("--reason, --provider, --between and --dry-run undo an event: leave the address out")
     with session.store() as store:
-        lifted = store.lift(address, scope=scope, by=options.actor(by), note=note)
-    click.echo(f"{plain(address)}: {lifted} lifted" if lifted else f"{plain(address)}: was not suppressed")
-    ctx.exit(0 if lifted else 1)
+        found = store.lift(address, scope=scope, by=options.actor(by), note=note)
+    click.echo(f"{plain(address)}: {found} lifted" if found else f"{plain(address)}: was not suppressed")
+    ctx.exit(0 if found else 1)
 
 
 @suppressions.command("import", epilog="Example: bounceparse suppressions import --format sendgrid bounces.csv")

@@ -65,12 +65,13 @@ def _windows(begun: Iterable[Suppression]) -> Iterator[_Window]:
         yield _Window(provider, reason, first - HOUR, last + HOUR)
 
 
+# What was lifted because its event was discarded still shows that what comes now is part of it.
 # One statement for all windows of a batch, each of them a range of the index: nearly all have hardly a row in them.
 _CROWDED = """
 SELECT w.place FROM ({windows}) w WHERE (SELECT count(*) FROM (
   SELECT 1 FROM bounceparse_standing s
   WHERE s.provider = w.provider AND s.reason = w.reason AND s.since >= w.first AND s.since <= w.last
-    AND s.origin = 'policy' AND s.lifted_at IS NULL LIMIT :count) t) >= :count
+    AND s.origin = 'policy' AND (s.lifted_at IS NULL OR s.event_id IS NOT NULL) LIMIT :count) t) >= :count
 """
 _WINDOWS = {
     "sqlite": "SELECT key AS place, value ->> 0 AS provider, value ->> 1 AS reason, value ->> 2 AS first,"
@@ -116,7 +117,7 @@ def _of_window(window: _Window) -> sa.Select[Any]:
         sa.select(standing.c.id, standing.c.subject, standing.c.since, standing.c.event_id)
         .where(standing.c.provider == window.provider, standing.c.reason == window.reason)
         .where(standing.c.since.between(window.first, window.last))
-        .where(standing.c.origin == "policy", standing.c.lifted_at.is_(None))
+        .where(standing.c.origin == "policy", sa.or_(standing.c.lifted_at.is_(None), standing.c.event_id.is_not(None)))
         .order_by(standing.c.id)
     )
 

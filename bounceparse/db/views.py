@@ -77,6 +77,7 @@ _STANDING = [
     "lifted_at",
     "lifted_by",
 ]
+_STANDING_ADDED = ("provider", "event_id", "paused_until")
 _SENT = [
     "id",
     "message_id",
@@ -107,7 +108,7 @@ def view_columns(name: str) -> tuple[str, ...]:
     """The columns of the view ``bounceparse_v1_NAME``, in order."""
     return {
         "outcomes": tuple(_OUTCOMES),
-        "standing": (*_STANDING, "active"),
+        "standing": (*_STANDING, "active", *_STANDING_ADDED),
         "sent": (*_SENT, "sender", "category", *_SENT_LATER),
         "streams": _STREAMS,
     }[name]
@@ -121,7 +122,10 @@ def _query(name: str, dialect: str) -> str:
         return f"SELECT {', '.join(_OUTCOMES)} FROM bounceparse_outcomes"  # noqa: S608
     if name == "standing":
         active = f"lifted_at IS NULL AND (until IS NULL OR until > {_NOW[dialect]})"
-        return f"SELECT {', '.join(_STANDING)}, {active} AS active FROM bounceparse_standing"  # noqa: S608
+        return (
+            f"SELECT {', '.join(_STANDING)}, {active} AS active, {', '.join(_STANDING_ADDED)}"  # noqa: S608
+            " FROM bounceparse_standing"
+        )
     if name == "streams":
         return (
             "SELECT s.name, s.sender, s.category, COALESCE(h.level, 'ok') AS level, COALESCE(h.why, '') AS why,"
