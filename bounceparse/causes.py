@@ -76,8 +76,9 @@ TABLE: tuple[Cause, ...] = (
         needs_proved=1,
     ),
     Cause("disabled-address", _set("mailbox-disabled address-ambiguous"), needs=2, spread=3, lasts=180),
-    Cause("null-mx", _set("null-mx"), of_domain=True, needs=3, days=3, needs_proved=1, lasts=90),
-    Cause("bad-domain", _set("bad-domain"), of_domain=True, needs=3, days=3, lasts=90),
+    # void while other mail to the domain gets through: one insider with a token must not silence a provider
+    Cause("null-mx", _set("null-mx"), of_domain=True, needs=3, days=3, needs_proved=1, lasts=90, unless_delivered=True),
+    Cause("bad-domain", _set("bad-domain"), of_domain=True, needs=3, days=3, lasts=90, unless_delivered=True),
     Cause("mailbox-full", _set("mailbox-full"), needs=4, spread=14, window=90, lasts=30),
     Cause("undefined", _set("undefined"), needs=4, spread=14, window=90, lasts=30),
     Cause("forwarded", frozenset(), forwarded=True, needs=4, spread=14, window=90, lasts=30),

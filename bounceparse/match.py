@@ -144,7 +144,8 @@ def _latest_before(rows: Iterable[Sent], one: Clues) -> Sent | None:
     return max(fitting, key=lambda row: row.sent_at or at, default=None)  # type: ignore[arg-type, return-value]
 
 
-_ENVELOPE = (f"token:{Purpose.RETURN_PATH}", f"token:{Purpose.ENVELOPE_ID}")
+ENVELOPE = (f"token:{Purpose.RETURN_PATH}", f"token:{Purpose.ENVELOPE_ID}")
+"""Where tokens stand that expire with what the mail server knows of a message."""
 
 
 def settle_by_signature(
@@ -164,7 +165,7 @@ def settle_by_signature(
     if verdict is Verdict.VALID and of_token is not None:
         trust = Trust.VERIFIED if _is_named(of_token, recipients) else Trust.FORWARDED
         return Match(of_token, trust, source, signature.evidence)
-    if ladder.sent is None or (source in _ENVELOPE and verdict in (Verdict.EXPIRED, Verdict.UNKNOWN_KEY)):
+    if ladder.sent is None or (source in ENVELOPE and verdict in (Verdict.EXPIRED, Verdict.UNKNOWN_KEY)):
         told = signature._replace(verdict=Verdict.UNKNOWN_ID) if verdict is Verdict.VALID else signature
         return Match(None, Trust.UNVERIFIED, source, told.evidence)
     return ladder

@@ -89,6 +89,8 @@ def test_every_field_comes_back(store: Store) -> None:
         "recorded_at": None,
         "trust": "unverified",
         "matched_by": None,
+        "match_evidence": None,
+        "reporter_auth": None,
         "stream": None,
         "customer": None,
     }

@@ -233,17 +233,21 @@ def _add(history: list[Event], event: Event) -> None:
         history.append(event)
 
 
+_LOOK_BACK = 7
+"""Days before a domain is given up in which mail that got through speaks against that."""
+
+
 def _undelivered(
     connection: Connection, domain: str, found: Iterable[Suppression], policy: Policy, now: datetime
 ) -> list[Suppression]:
     """Drop what :attr:`Cause.unless_delivered` voids: the ledger shows mail to the domain that got through meanwhile."""
-    spread = {cause.name: cause.spread for cause in policy.table if cause.unless_delivered}
+    before = {cause.name: max(cause.spread, _LOOK_BACK) for cause in policy.table if cause.unless_delivered}
     kept = []
     for one in found:
-        if one.cause in spread:
+        if one.cause in before:
             got_through = sa.select(sent.c.id).where(
                 sent.c.domain_key == domain,
-                sent.c.sent_at > one.since - timedelta(days=spread[one.cause]),
+                sent.c.sent_at > one.since - timedelta(days=before[one.cause]),
                 sent.c.sent_at < min(one.last_at, now - _SILENT),
                 sent.c.status.in_((Status.OK, Status.INJECTED)),
             )

@@ -26,12 +26,11 @@ from bounceparse.db.numbers import LEDGER, REMATCHED, numbers, set_number, take_
 from bounceparse.db.proving import Proven, mark_rows, prove
 from bounceparse.db.rematching import match_again
 from bounceparse.db.requests import note_waiting
-from bounceparse.db.rows import NewOutcome, event_key, is_replay, new_outcomes, outcome_row, token_event
+from bounceparse.db.rows import NewOutcome, event_key, is_replay, limited_event, new_outcomes, outcome_row
 from bounceparse.db.tables import UNSETTLED, messages, outcomes
 from bounceparse.db.tombstones import NOTHING_KEPT, erased_keys
 from bounceparse.db.types import Utc
 from bounceparse.ingest import Recorded
-from bounceparse.outcomes import Trust
 from bounceparse.policy import Policy
 from bounceparse.reading import ReadMessage
 from bounceparse.requests import NO_SETTINGS, RequestSettings
@@ -133,15 +132,15 @@ _EVENTS_OF_TOKENS = sa.select(*_EVENT).where(listed(outcomes.c.token_id), ~outco
 
 def _mark_copies(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Mark events that another route has reported, and those beyond what one token can tell: the first rows stand for all."""
-    matched = [row for row in rows if row["sent_id"] is not None or row["trust"] == Trust.VERIFIED]
+    matched = [row for row in rows if row["sent_id"] is not None or limited_event(row) is not None]
     own = {row.get("id") for row in matched}
     if not matched:
         return
     known = [row for row in _known_events(connection, matched) if row["id"] not in own]
     seen = {event_key(row) for row in known if row["sent_id"] is not None}
-    told = Counter(kind for row in known if (kind := token_event(row)) is not None)
+    told = Counter(kind for row in known if (kind := limited_event(row)) is not None)
     for row in matched:
-        key, kind = event_key(row), token_event(row)
+        key, kind = event_key(row), limited_event(row)
         row["is_copy"] = (row["sent_id"] is not None and key in seen) or is_replay(kind, told)
         if not row["is_copy"]:
             seen.add(key)

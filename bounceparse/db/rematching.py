@@ -15,13 +15,12 @@ from bounceparse.db.proving import NOBODY, UNAUTHENTICATED, Proven, match_sender
 from bounceparse.db.requests import resolve, waiting_for_address
 from bounceparse.db.rows import matched_columns
 from bounceparse.db.tokens import messages_of_tokens
-from bounceparse.match import Match, Sent, match
+from bounceparse.match import ENVELOPE, Match, Sent, match
 from bounceparse.outcomes import Status
 from bounceparse.signatures import Signature
 from bounceparse.verp import Verdict
 
-_FINAL = (UNAUTHENTICATED, Verdict.EXPIRED.value)
-"""What the evidence of a match begins with that no later row can mend."""
+_SPENT = (Verdict.EXPIRED.value, Verdict.UNKNOWN_KEY.value)
 
 
 def match_again(connection: Connection, unsettled: Sequence[sa.Row[Any]], now: datetime) -> list[dict[str, Any]]:
@@ -29,7 +28,7 @@ def match_again(connection: Connection, unsettled: Sequence[sa.Row[Any]], now: d
 
     A request that waited for its token's message, or for its address, acts by itself then and waits no longer.
     """
-    rows = [row for row in unsettled if not (row.match_evidence or "").startswith(_FINAL) or row.token_id is not None]
+    rows = [row for row in unsettled if not _is_final(row)]
     known = messages_of_tokens(connection, [row.token_id for row in rows])
     waiting = _waiting_for_address(connection, rows)
     clues = [_clues(row) for row in rows]
@@ -43,6 +42,12 @@ def match_again(connection: Connection, unsettled: Sequence[sa.Row[Any]], now: d
             acting.append(bytes(row.report_key))
     resolve(connection, acting, now, "its message is known now")
     return changed
+
+
+def _is_final(row: sa.Row[Any]) -> bool:
+    """Whether no later row of the ledger can mend what a row's match lacks."""
+    evidence = row.match_evidence or ""
+    return evidence == UNAUTHENTICATED or (row.matched_by in ENVELOPE and evidence.startswith(_SPENT))
 
 
 def _clues(row: sa.Row[Any]) -> Clues:

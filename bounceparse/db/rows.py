@@ -250,24 +250,21 @@ _MOST_EVENTS: Mapping[str, int] = {"failed": 1, "ok": 1}
 _MOST = 5
 
 
-def token_event(row: Mapping[str, Any]) -> tuple[int, str] | None:
+def limited_event(row: Mapping[str, Any]) -> tuple[int, str] | None:
     """What a token can tell only so often: its id and the kind of event; None where nothing limits it.
 
     A message fails once, whatever the later reports of a replay say. Complaints and requests are never cut off.
     """
-    if row["token_id"] is None or row["trust"] != Trust.VERIFIED:
-        return None
     status = row["status"]
-    return None if status in ("complaint", "unsubscribe") else (row["token_id"], _kind_of_event(status))
+    proven = row["trust"] in (Trust.VERIFIED, Trust.FORWARDED)
+    if row["token_id"] is None or not proven or status in ("complaint", "unsubscribe"):
+        return None
+    return row["token_id"], "failed" if status in _FAILED else status
 
 
-def is_replay(kind: tuple[int, str] | None, told: Mapping[tuple[int, str], int]) -> bool:
-    """Whether a token has told that often enough; ``told`` counts what it has told."""
-    return kind is not None and told.get(kind, 0) >= _MOST_EVENTS.get(kind[1], _MOST)
-
-
-def _kind_of_event(status: str) -> str:
-    return "failed" if status in _FAILED else status
+def is_replay(event: tuple[int, str] | None, told: Mapping[tuple[int, str], int]) -> bool:
+    """Whether a token has told an event often enough; ``told`` counts what was told."""
+    return event is not None and told.get(event, 0) >= _MOST_EVENTS.get(event[1], _MOST)
 
 
 _PLAIN = tuple(f.name for f in fields(Outcome) if f.name not in ("status", "fault", "action", "smtp_phase", "evidence"))
