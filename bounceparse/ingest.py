@@ -38,9 +38,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 from bounceparse.errors import SchemaError, StoreError
 from bounceparse.files import in_batches
@@ -173,21 +174,60 @@ def poll_mailbox(
     """
     account, folder = mailbox.account, mailbox.folder
     result = PollResult(account)
-    with store.lock(account, folder):
+    with store.lock(account, folder), _Line(mailbox) as line:
         new = _new(mailbox, store)
         if not dry_run:
-            result.marked += _mark(mailbox, store, _due(mailbox, store))
-        for messages in read_batches(_unread(mailbox, new), jobs, rules):
+            result.marked += _mark(line, store, _due(mailbox, store))
+        for messages in read_batches(line.fetch_ahead(_unread(mailbox, new)), jobs, rules):
             if dry_run:
                 _count(result, messages, Recorded(outcomes=sum(len(message.outcomes) for message in messages)))
             else:
                 recorded, messages = _record(store, messages)
                 _count(result, messages, recorded)
                 readable = [message.place.uid for message in messages if message.error is None]
-                result.marked += _mark(mailbox, store, readable)
+                result.marked += _mark(line, store, readable)
             if progress:
                 progress(result, len(new))
     return result
+
+
+class _Line:
+    """A mailbox whose commands go one by one through a thread of their own, so that a batch is fetched while another is
+    read and recorded.
+
+    After a fault no further command is given: what the connection, or one made anew, would say is not to be trusted.
+    """
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox, self.uidvalidity = mailbox, mailbox.uidvalidity
+        self._thread = ThreadPoolExecutor(1, "mailbox")
+        self._fault: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def fetch_ahead(self, batches: Iterator[list[Unread]]) -> Iterator[list[Unread]]:
+        """The batches, each fetched while the one before it is dealt with."""
+        coming = self._thread.submit(self._do, next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = self._thread.submit(self._do, next, batches, None)
+            yield batch
+
+    def mark(self, uids: Sequence[int]) -> None:
+        """As :meth:`Mailbox.mark`."""
+        self._thread.submit(self._do, self.mailbox.mark, uids).result()
+
+    def _do(self, command: Callable[..., Any], *arguments: Any) -> Any:
+        if self._fault is not None:
+            raise self._fault
+        try:
+            return command(*arguments)
+        except BaseException as fault:
+            self._fault = fault
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,12 +305,12 @@ def _is_passing(error: Exception) -> bool:
     return isinstance(error, StoreError) and (error.temporary or isinstance(error, SchemaError))
 
 
-def _mark(mailbox: Mailbox, store: Store, uids: Sequence[int]) -> int:
+def _mark(line: _Line, store: Store, uids: Sequence[int]) -> int:
     """Mark and note that, a bounded number at a time; answers how many."""
     for at in range(0, len(uids), _MARK_BATCH):
         part = uids[at : at + _MARK_BATCH]
-        mailbox.mark(part)
-        store.note_marked(mailbox.account, mailbox.folder, mailbox.uidvalidity, part)
+        line.mark(part)
+        store.note_marked(line.mailbox.account, line.mailbox.folder, line.uidvalidity, part)
     return len(uids)
 
 

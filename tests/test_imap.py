@@ -335,7 +335,8 @@ def test_a_server_that_is_down_is_temporary(dovecot: Dovecot, store: Store) -> N
     assert refusal(dovecot).temporary
     dovecot.start()
     result = poll(dovecot, store)
-    assert (result.messages, result.new_outcomes, result.marked) == (20, 20, 20)
+    assert result.messages in (10, 20)  # the second batch may have been on its way already
+    assert (result.marked, len(list(store.outcomes()))) == (20, 30)
     assert dovecot.flags() == ["S"] * 30
 
 
