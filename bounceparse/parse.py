@@ -127,7 +127,7 @@ def _read_enclosed(mail: Mail, wrappers: int) -> tuple[str | None, tuple[Item, .
         if part.content_type != "message/rfc822" or not part.children:
             continue
         inner = part.children[0]
-        wrapped = Mail(inner.buffer[inner.start : inner.end], mail.limits, mail.own_header)
+        wrapped = Mail(inner.buffer[inner.start : inner.end], mail.limits, mail.reading.own_header)
         dialect, items = _read_items(wrapped, wrappers - 1)
         if items and _kind(items) in (Kind.DELIVERY, Kind.FEEDBACK):
             mail.note("forwarded")

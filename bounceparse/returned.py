@@ -24,6 +24,8 @@ _HEADER_TYPES = (
     "text/rfc822",
 )
 _ID = pattern(r"<([^<>\s][^<>]*)>")
+
+
 def clean_message_id(value: str | None) -> str | None:
     """The id in a Message-ID field's value: what stands between the first angle brackets, else the bare word.
 
@@ -53,7 +55,8 @@ def find_returned(container: Entity) -> Entity | None:
 def headers_as_entity(part: Entity) -> Entity:
     """A part that holds a header block (``text/rfc822-headers``) read as the message it belongs to."""
     raw = part.payload()
-    return Entity(raw.lstrip(b"\n \t"), 0, len(raw.lstrip(b"\n \t")), part.mail, part.depth + 1)
+    raw = raw.lstrip(b"\n \t")
+    return Entity(raw, 0, len(raw), part.reading, part.depth + 1)
 
 
 _HEADER_BLOCK = pattern(r"^[ \t>]*Message-I[Dd][ \t]*:[ \t]*\S", re.MULTILINE | re.IGNORECASE)
@@ -82,7 +85,7 @@ def find_in_text(text: str, mail: Mail) -> Entity | None:
 def text_as_entity(text: str, mail: Mail) -> Entity:
     """A header block that stands in running text (after "--- Below this line is a copy ...") read as a message."""
     raw = text.strip("\n").encode("utf-8", "replace")
-    return Entity(raw, 0, len(raw), mail, mail.depth + 1)
+    return Entity(raw, 0, len(raw), mail.reading, mail.depth + 1)
 
 
 def read_original(returned: Entity | None, mail: Mail, status_id: str | None = None) -> OriginalMessage:
@@ -91,6 +94,8 @@ def read_original(returned: Entity | None, mail: Mail, status_id: str | None = N
     ``status_id`` is a Message-ID that the status part itself names (Gmail's X-Original-Message-ID, RFC 8098's
     Original-Message-ID): it wins over the returned headers. All but the id is read when somebody asks for it.
     """
+    message_id: str | None
+    where: str | None
     if status_id:
         message_id, where = status_id, "status"
     elif returned is not None and (own := clean_message_id(returned.get("message-id"))):
@@ -99,9 +104,7 @@ def read_original(returned: Entity | None, mail: Mail, status_id: str | None = N
         message_id, where = _find_answered(mail)
     if returned is None:
         return OriginalMessage(message_id, where)
-    return OriginalMessage.deferred(
-        lambda name: _READERS[name](returned), message_id=message_id, message_id_from=where
-    )
+    return OriginalMessage.deferred(lambda name: _READERS[name](returned), message_id=message_id, message_id_from=where)
 
 
 def _find_answered(mail: Mail) -> tuple[str | None, str | None]:
@@ -134,7 +137,7 @@ _ID_CAP = 998  # characters: the longest line of a header (RFC 5322 section 2.1.
 
 def _own_id(entity: Entity) -> str | None:
     """What the header holds that the sender has named as its own."""
-    name = entity.mail.own_header
+    name = entity.reading.own_header
     value = entity.get(name) if name else None
     return value.strip()[:_ID_CAP] or None if value else None
 

@@ -98,4 +98,4 @@ def find_forwarded(mail: Mail) -> Mail | None:
     if quoted and all(line.startswith(">") for line in quoted):
         body = "\n".join(line[1:].removeprefix(" ") for line in body.split("\n"))
     head = "\n".join(fields) + "\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"
-    return Mail((head + body).encode("utf-8", "replace"), mail.limits, mail.own_header)
+    return Mail((head + body).encode("utf-8", "replace"), mail.limits, mail.reading.own_header)

@@ -99,7 +99,7 @@ def _looks_like_status(entity: Entity) -> bool:
         and entity.buffer.find(b"ecipient:", entity.body_at, entity.end) < 0
     ):
         return False
-    body = b"\n" + entity.payload(entity.mail.limits.text).lower()
+    body = b"\n" + entity.payload(entity.reading.limits.text).lower()
     return bool(_PAIR.search(body) or _PAIR_REVERSED.search(body))
 
 
