@@ -10,9 +10,10 @@ import click
 
 from bounceparse.cli import EX_TEMPFAIL
 from bounceparse.cli.output import plain
-from bounceparse.cli.review import DEADLINE, warn_of_late
+from bounceparse.cli.review import warn_of_late
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError, ConfigError, RuleError
+from bounceparse.health import REVIEW_DEADLINE
 from bounceparse.rules import load_rules
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _requests(session: Session) -> Iterator[Finding]:
         return  # told of the database already
     for name, box in session.settings.mailbox.items():
         last = polled.get(name)
-        if box.role == "unsubscribe" and last is not None and datetime.now(UTC) - last > DEADLINE:
+        if box.role == "unsubscribe" and last is not None and datetime.now(UTC) - last > REVIEW_DEADLINE:
             yield BounceparseError(
                 f"mailbox {name}: not polled for more than 24 hours: unsubscribe requests wait in it"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -13,12 +12,10 @@ from bounceparse.cli import options
 from bounceparse.cli.output import plain, print_json, print_table
 from bounceparse.cli.session import Session
 from bounceparse.errors import ConfigError
+from bounceparse.health import REVIEW_DEADLINE, review_text
 
 if TYPE_CHECKING:
     from bounceparse.db import Store
-
-DEADLINE = timedelta(hours=24)
-"""A request that has waited longer is warned of: mailbox providers allow 48 hours."""
 
 _WHY = {
     "unproven": "the From address is not authenticated",
@@ -34,11 +31,8 @@ _WHY = {
 
 def warn_of_late(store: Store) -> str | None:
     """What to say when requests have waited too long; None when none has."""
-    late = store.waiting_longer_than(DEADLINE)
-    if not late:
-        return None
-    told = "1 unsubscribe request waits" if late == 1 else f"{late} unsubscribe requests wait"
-    return f"{told} for longer than 24 hours: decide with `bounceparse review list`; mailbox providers allow 48"
+    late = store.waiting_longer_than(REVIEW_DEADLINE)
+    return review_text(late) if late else None
 
 
 @click.group(epilog="Example: bounceparse review list")
