@@ -262,6 +262,8 @@ def test_a_forged_word_is_none(timed: Store) -> None:
     for trust in (Trust.FORGED, Trust.UNVERIFIED):
         _rewrite(timed, lambda row: True, status="hardbounce", classified_status="hardbounce", trust=trust.value)
         assert _fates(timed) == {"jan@example.pl": ("injected", False)}
+    _rewrite(timed, lambda row: True, status="complaint", classified_status="complaint", trust=Trust.FORGED.value)
+    assert _rows(timed)[0].complained_at is None
 
 
 # The sweep.

@@ -183,13 +183,12 @@ def _stretch(
     if after is not None:
         rows = sa.and_(rows, place > _value(after, time))
     ahead = sa.select(time, sent.c.id).where(rows, where)
+    end = connection.execute(ahead.order_by(time.desc(), sent.c.id.desc()).limit(1)).first()
+    if end is None:  # as mostly: asked first
+        return rows, None, False
     last = connection.execute(ahead.order_by(time, sent.c.id).offset(WINDOW - 1).limit(1)).first()
     full = last is not None
-    if last is None:
-        last = connection.execute(ahead.order_by(time.desc(), sent.c.id.desc()).limit(1)).first()
-    if last is None:
-        return rows, None, False
-    to = Place(*last)
+    to = Place(*(end if last is None else last))
     return sa.and_(rows, place <= _value(to, time)), to, full
 
 
