@@ -134,12 +134,13 @@ def _prove_feedback(new: NewOutcome, item: FeedbackReport, proven: Proven, setti
         proven = proven._replace(anonymous=True)
     if proven.authenticated:
         return proven
+    forged = proven.match.trust is Trust.FORGED
     if new.outcome.status is Status.UNSUBSCRIBE:
-        return proven._replace(why="forged-token" if proven.match.trust is Trust.FORGED else "unproven")
-    checked = message.place.account in settings.authserv_ids or message.place.account in settings.check_dkim
-    if not (item.original.cfbl_feedback_id and checked) or proven.match.trust is Trust.FORGED:
+        return proven._replace(why="forged-token" if forged else "unknown-token" if proven.token_id else "unproven")
+    if forged or proven.token_id is not None:
         return proven
-    if _is_authentic(message, settings):
+    checked = message.place.account in settings.authserv_ids or message.place.account in settings.check_dkim
+    if not (item.original.cfbl_feedback_id and checked) or _is_authentic(message, settings):
         return proven
     return proven._replace(match=Match(None, Trust.UNVERIFIED, proven.match.matched_by, UNAUTHENTICATED))
 
