@@ -20,7 +20,7 @@ from bounceparse.db.rows import NewOutcome
 from bounceparse.db.tables import messages, requests, standing, streams, tokens
 from bounceparse.db.types import stored_key
 from bounceparse.errors import ConfigError
-from bounceparse.match import Match, Sent
+from bounceparse.match import UNMATCHED, Sent
 from bounceparse.outcomes import Status, Trust
 from bounceparse.reading import Place, ReadMessage
 from bounceparse.reports import Kind, Report, UnsubscribeRequest
@@ -93,30 +93,32 @@ def note_waiting(
 ) -> None:
     """Write the requests of new outcomes that do not act, and mails that only speak of it; each report once."""
     waiting = {
-        new.message.key: _waiting(connection, new.message, one.why, one.match, new.outcome.evidence.matched, now)
+        new.message.key: _waiting(
+            connection, new.message, one, new.outcome.recipient, new.outcome.evidence.matched, now
+        )
         for new, one in zip(fresh, proven, strict=True)
         if one.why is not None and new.outcome.status is Status.UNSUBSCRIBE
     }
     for message in batch:
         if message.report.hint and message.key not in waiting:
-            waiting[message.key] = _waiting(connection, message, "words", Match(), message.report.hint, now)
+            spoken = Proven(UNMATCHED, why="words")
+            waiting[message.key] = _waiting(
+                connection, message, spoken, message.report.from_address, message.report.hint, now
+            )
     if waiting:
         insert_new(connection, requests, list(waiting.values()))
 
 
 def _waiting(
-    connection: Connection, message: ReadMessage, why: str, match: Match, words: str, now: datetime
+    connection: Connection, message: ReadMessage, proven: Proven, address: str | None, words: str, now: datetime
 ) -> dict[str, Any]:
-    address = message.report.from_address
-    rows = (
-        [match.sent]
-        if match.sent is not None and match.trust is Trust.CORRELATED
-        else latest_by_sender(connection, address)
-    )
+    found = proven.match
+    correlated = found.sent is not None and found.trust is Trust.CORRELATED
+    rows = [found.sent] if correlated and found.sent else latest_by_sender(connection, address)
     return {
         "report_key": message.key,
         "state": "pending",
-        "why": why,
+        "why": proven.why,
         "address": address,
         "scopes": " ".join(dict.fromkeys(_scope(connection, row) for row in rows)) or "marketing:",
         "subject": message.report.subject,
