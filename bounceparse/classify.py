@@ -155,7 +155,7 @@ def _outcome(
         blocklist=find_blocklist(words) if ours else None,
         help_url=find_help_url(words) if "://" in words else None,
         subject=original.subject,
-        occurred_at=_first_date(recipient.last_attempt_date, item.arrival_date, report.date),
+        occurred_at=_first_date(recipient.last_attempt_date, item.arrival_date) or _first_date(report.date),
         evidence=Evidence(
             found.rule.id if found.rule else f"action/{recipient.action or 'none'}",
             found.part,
@@ -232,7 +232,7 @@ def _plain(
         blocklist=None,
         help_url=None,
         subject=original.subject,
-        occurred_at=_first_date(feedback.arrival_date if feedback else None, report.date),
+        occurred_at=(_first_date(feedback.arrival_date) if feedback else None) or _first_date(report.date),
         evidence=evidence,
     )
 

@@ -102,6 +102,7 @@ _REMOTE = pattern(
     r"|^(?:connected to )?(?P<i>\d{1,3}(?:\.\d{1,3}){3}) (?:does not like|failed|but )",
     re.IGNORECASE,
 )
+_REMOTE_MARKS = ("host", "server ", "while talking to ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,5 +299,14 @@ def find_phase(words: str) -> Phase | None:
 
 def find_remote(words: str) -> str | None:
     """The host that a client's words say it talked to."""
-    found = _REMOTE.search(words[:600])
+    words = words[:600]
+    begin = 0
+    if not words[:1].isdigit() and words[:13].lower() != "connected to ":
+        lower = words.lower()  # a pattern that may begin anywhere is slow: it starts where one of its words stands
+        begin = min((at for mark in _REMOTE_MARKS if (at := lower.find(mark)) >= 0), default=-1)
+        if begin < 0:
+            return None
+        if len(lower) != len(words):
+            begin = 0
+    found = _REMOTE.search(words, begin)
     return (found["h"] or found["i"]) if found else None

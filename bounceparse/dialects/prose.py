@@ -217,4 +217,6 @@ def _with_labels(said: str, original: OriginalMessage) -> OriginalMessage:
                 original = replace(original, message_id=named, message_id_from="text")
         else:
             subject = subject or value.strip("'\"") or None
+    if subject is original.subject and date is original.date and to is original.to_addresses:
+        return original
     return replace(original, subject=subject, date=date, to_addresses=to)
