@@ -63,6 +63,9 @@ def _scan(text: str) -> Iterator[str]:
         at = text.find("@", domain.end() if domain else at + 1)
 
 
+_OR_NAME = pattern(r"/\w{1,16}=")  # RFC 2156: the attributes of an X.400 name, which may have spaces
+
+
 def clean_address(value: str | None) -> str | None:
     """The address in a field's or a line's value, domain lower-cased; None where there is none.
 
@@ -78,7 +81,7 @@ def clean_address(value: str | None) -> str | None:
         return None
     local, at, domain = value.rpartition("@")
     if not at:
-        return value if " " not in value else None
+        return value if " " not in value or _OR_NAME.match(value) else None
     if " " in value and not local.startswith('"'):
         bare = next(_scan(value), None)
         if bare is None:

@@ -32,6 +32,8 @@ _QUOTED = pattern(
 _NAMED_CODE = pattern(
     r"(?:error|status|code|reply|response)[ _]?(?:code)?[ :=#]{1,3}([45]\d\d)\b", re.IGNORECASE | re.ASCII
 )
+# Anywhere in a sentence: "the user is unknown (550 5.1.1 No such user)"
+_CODE_BESIDE = pattern(r"(?<![\d.])([45]\d\d)[ -]#?[45]\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
 # chasquid names the step before the reply, and of the further lines of a reply it keeps the enhanced codes.
 _STEP = pattern(r"(?:^|\(last: )(?:mail\+rcpt|data(?: closing)?) (?=[45]\d\d )", re.ASCII)
 _STEPS = ("mail+rcpt ", "data ", "all mxs returned ")
@@ -166,8 +168,10 @@ def read_reply(text: str) -> Reply:
         last = _last_status(around, words) if around.startswith(_STEPS) else None
     code = int(head[1]) if head else None
     enhanced = last or (head[2] if head else None)
-    if enhanced is None and "." in words:
+    if enhanced is None and (begin or "." in words):
         enhanced = find_enhanced_status(words) or (find_enhanced_status(around) if begin else None)
+    if code is None and enhanced and (beside := _CODE_BESIDE.search(words)):
+        code = int(beside[1])
     if code is None and ("code" in around or "error" in around):
         named = _NAMED_CODE.search(around)
         code = int(named[1]) if named else None

@@ -69,6 +69,7 @@ _PROGRAM = pattern(
     r"no-?reply|do-?not-?reply|robot|gateway|gw\d{0,2}@|imss|\bmta\d{0,2}\b|system|server|smtp|mailmaster",
     re.IGNORECASE,
 )
+_REPLY = pattern(r"(?<![\d.])[45]\d\d[ -]\S|(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)  # a server's words
 _MOST = 200
 _NEAR = 400  # characters between a phrase and its address
 
@@ -139,9 +140,19 @@ def encloses_report(prose: Prose) -> bool:
     )
 
 
+def _shows_its_origin(prose: Prose) -> bool:
+    """Whether more than a subject and an empty return path, which mail of people may have too, tells a program's report."""
+    return (
+        bool(_PROGRAM.search(prose.sender))
+        or returns_message(prose)
+        or bool(prose.copy or header_recipients(prose) or prose.mail.has("auto-submitted"))
+        or bool(_REPLY.search(prose.said[:4096]) or _FRAME.search(prose.said[:4096]))
+    )
+
+
 def read_generic(prose: Prose) -> DeliveryReport | None:
     """The recipients that a failure phrase is about; None without a phrase or without a recipient."""
-    if not is_automatic(prose):
+    if not is_automatic(prose) or not (is_daemon(prose) or _shows_its_origin(prose)):
         return None
     said = prose.said[:16_384]
     own = {

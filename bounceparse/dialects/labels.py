@@ -17,6 +17,7 @@ LAYOUTS = (
         hints=("recipient: [smtp:",),
         recipient=r"\s{0,12}Recipient: \[SMTP:(?P<a>[^\]\s]{1,320})\]",
         stop=r"Message headers follow",
+        above=True,
     ),
     Layout(
         name="hmailserver",  # and Outlook, whose own notices have the same shape

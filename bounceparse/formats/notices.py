@@ -27,6 +27,7 @@ _CHALLENGE_SUBJECT = pattern(
 _CHALLENGE_TEXT = pattern(
     r"(?:click|reply|follow|visit|answer)[^.]{0,120}(?:to (?:confirm|verify|authenticate|release|deliver)|so (?:that )?(?:your (?:message|e-?mail)|i can receive))"
     r"|(?:prove|confirm) (?:that )?you are (?:a )?(?:human|real person)|one[- ]time (?:confirmation|verification)|captcha"
+    r"|senders i have approved|add(?:ed)? (?:you )?to my (?:list of )?(?:approved|allowed|trusted|white ?list|guest)"
     r"|cliquez[^.]{0,80}(?:confirmer|lib[eé]rer|authentifier)|klicken[^.]{0,80}best[aä]tig|kliknij[^.]{0,80}potwierdzi|haga clic[^.]{0,80}confirm|clique[^.]{0,80}confirm",
     re.IGNORECASE,
 )
