@@ -13,7 +13,7 @@ from functools import cache
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, Phase
-from bounceparse.dialects.prose import ADDRESS, Prose, Wording, failed_recipients, lines_of
+from bounceparse.dialects.prose import ADDRESS, ASCII_ADDRESS, Prose, Wording, failed_recipients, lines_of
 from bounceparse.lazy import dataclass, field, pattern, replace
 from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
@@ -165,9 +165,9 @@ class Entry:
 
 
 @cache
-def rx(source: str) -> re.Pattern[str]:
-    """A layout's pattern, compiled once."""
-    return re.compile(source, re.IGNORECASE)
+def rx(source: str, is_ascii: bool) -> re.Pattern[str]:
+    """A layout's pattern, compiled once; ``is_ascii`` says of what kind of text it will be asked."""
+    return re.compile(source.replace(ADDRESS, ASCII_ADDRESS) if is_ascii else source, re.IGNORECASE)
 
 
 def read_layout(layout: Layout, prose: Prose) -> DeliveryReport | None:
@@ -175,13 +175,13 @@ def read_layout(layout: Layout, prose: Prose) -> DeliveryReport | None:
     text = prose.said
     begin = 0
     if layout.start:
-        found = rx(layout.start).search(text)
+        found = rx(layout.start, text.isascii()).search(text)
         if found is None:
             return None
         begin = found.end()
     entries, shared, frame = _read_lines(layout, text[begin:], prose.mail.limits.recipients)
     if layout.proof:
-        proof = rx(layout.proof)
+        proof = rx(layout.proof, False)
         entries = [entry for entry in entries if proof.search("\n".join(entry.words))]
     if not entries:
         if layout.headless:
@@ -200,10 +200,11 @@ def read_layout(layout: Layout, prose: Prose) -> DeliveryReport | None:
 
 def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list[str], str]:
     """The entries, the words shared by all, and the lines that belong to neither."""
-    recipient = rx(layout.recipient)
-    stop = rx(layout.stop) if layout.stop else None
-    reason = rx(layout.reason) if layout.reason else None
-    skip = rx(layout.skip) if layout.skip else None
+    is_ascii = text.isascii()
+    recipient = rx(layout.recipient, is_ascii)
+    stop = rx(layout.stop, is_ascii) if layout.stop else None
+    reason = rx(layout.reason, is_ascii) if layout.reason else None
+    skip = rx(layout.skip, is_ascii) if layout.skip else None
     entries: dict[str, Entry] = {}
     current: Entry | None = None
     shared: list[str] = []

@@ -14,11 +14,19 @@ from bounceparse.returned import clean_message_id, find_in_text, find_returned, 
 
 # Scripts that write no spaces between words, and their punctuation: an address stands glued to what surrounds it
 _UNSPACED = r"\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef"
-ADDRESS = (
-    rf"(?-i:(?:\"[^\"\n]{{1,64}}\"|[^\s<>()\[\]:;,\"'`|=@{_UNSPACED}][^\s<>()\[\]:;,\"`|@{_UNSPACED}]{{0,127}}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{{1,64}})"
-    rf"@(?:(?:[^\W{_UNSPACED}]|[.\-]){{1,255}}|[\w.\-]{{1,255}}|\[[\w.:]{{2,60}}\]))"
-)
+
+
+def _address(unspaced: str, words: str) -> str:
+    return (
+        rf"(?-i:(?:\"[^\"\n]{{1,64}}\"|[^\s<>()\[\]:;,\"'`|=@{unspaced}][^\s<>()\[\]:;,\"`|@{unspaced}]{{0,127}}{words})"
+        rf"@(?:(?:[^\W{unspaced}]|[.\-]){{1,255}}|[\w.\-]{{1,255}}|\[[\w.:]{{2,60}}\]))"
+    )
+
+
+ADDRESS = _address(_UNSPACED, r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{1,64}")
 """An address in running text; ``clean_address`` does the rest. Case is no matter here: not to ignore it halves the cost."""
+ASCII_ADDRESS = _address("", "")
+"""The same for text that is ASCII only: compiled in a tenth of the time."""
 
 _LINE_CAP = 2000
 _LINES_CAP = 20_000
