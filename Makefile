@@ -31,6 +31,7 @@ test: $(READY)
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/parse.py --rounds 5
 	$(VENV)/bin/python benchmarks/imports.py
+	$(VENV)/bin/python benchmarks/health.py --rows 200000 --day 100000
 
 check: lint types contracts
 
