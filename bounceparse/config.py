@@ -42,7 +42,9 @@ from bounceparse.sections import (
     DatabaseSection,
     HealthSection,
     LifeSection,
+    LogSection,
     MailboxSection,
+    MetricsSection,
     OAuth2Section,
     OwnPolicySection,
     PolicySection,
@@ -82,6 +84,8 @@ class Settings(BaseSettings):
     retention: RetentionSection = RetentionSection()
     signing: SigningSection = SigningSection()
     rules: RulesSection = RulesSection()
+    log: LogSection = LogSection()
+    metrics: MetricsSection = MetricsSection()
     source: Path | None = None
 
     @field_validator("mailbox")
@@ -288,6 +292,7 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
                 update={"files": tuple(_beside(base, file) for file in settings.rules.files)}
             ),
             "signing": _beside_keys(base, settings.signing),
+            "metrics": _beside_all(base, settings.metrics, "textfile"),
             "database": settings.database.model_copy(update={"url": url}),
         }
     )

@@ -40,7 +40,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 from bounceparse.errors import SchemaError, StoreError
@@ -141,6 +141,7 @@ class PollResult:
         outcomes, new_outcomes: outcomes that the messages told, and those that were not known before.
         marked: messages that were marked, moved or deleted on the server, or found gone.
         failed: messages that could not be read or recorded and are held.
+        seconds: how long it took; 0 where it did not come to its end.
     """
 
     mailbox: str
@@ -150,6 +151,7 @@ class PollResult:
     new_outcomes: int = 0
     marked: int = 0
     failed: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
 
 Progress = Callable[[PollResult, int | None], None]

@@ -20,6 +20,7 @@ from bounceparse.outgoing import Outgoing
 CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
 _DURATION = re.compile(r"(\d{1,6})\s*([mhdw]?)", re.ASCII)
 _UNITS = {"": "hours", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LISTEN = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})")
 _AFTER = re.compile(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
 
 
@@ -304,6 +305,43 @@ class RetentionSection(Section):
     keys_days: int = Field(default=180, ge=14)  # matching again needs them for so long
     addresses_days: int = Field(default=730, ge=60)  # no count of the policy looks further back
     raw_limit: int = Field(default=131_072, ge=0)
+
+
+class LogSection(Section):
+    """``[log]``: what is told on standard error. ``addresses``: in full, not as ``j***@example.com``."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] | None = None
+    addresses: bool = False
+
+
+class MetricsSection(Section):
+    """``[metrics]``: numbers for Prometheus: a file written after each poll, an address to ask while polls watch."""
+
+    textfile: Path | None = None
+    listen: str | None = None
+
+    @field_validator("textfile")
+    @classmethod
+    def _is_collected(cls, path: Path | None) -> Path | None:
+        if path is not None and path.suffix != ".prom":
+            raise ValueError("the collector reads files that end in .prom")
+        return path
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_listen(text)
+        return text
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """``127.0.0.1:9109`` or ``[::1]:9109`` -> host and port; raises ``ValueError``."""
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found[3]) > 65535:
+        raise ValueError("write HOST:PORT, as 127.0.0.1:9109 or [::1]:9109")
+    return found[1] or found[2], int(found[3])
 
 
 def is_loopback(host: str) -> bool:

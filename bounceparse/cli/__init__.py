@@ -15,6 +15,7 @@ import click
 from bounceparse.cli.output import complain
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError
+from bounceparse.logs import set_up
 
 EX_TEMPFAIL = 75
 
@@ -114,4 +115,5 @@ def main(ctx: click.Context, config: str | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a diagnostic in Japanese must not end us on a Latin-1 terminal
+    set_up()
     ctx.obj = Session(config)

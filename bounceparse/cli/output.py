@@ -6,6 +6,7 @@ Mail is written by strangers: every text that came from one passes :func:`plain`
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,7 +56,12 @@ def print_json(row: Mapping[str, Any]) -> None:
 
 
 def complain(text: str) -> None:
-    """A fault, to standard error: one line a fault, without anything that a terminal obeys."""
+    """A fault, to standard error: one line a fault, without anything that a terminal obeys, or an object for machines."""
+    from bounceparse.logs import is_json, log_event
+
+    if is_json():
+        log_event("fault", text, level=logging.ERROR)
+        return
     for line in text.splitlines():
         click.echo(f"bounceparse: {plain(line)}", err=True)
 

@@ -10,6 +10,7 @@ import click
 
 from bounceparse.cli import EX_TEMPFAIL
 from bounceparse.cli.health import after_poll
+from bounceparse.cli.monitoring import note_poll, write_metrics
 from bounceparse.cli.output import complain, print_json, progress
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError, InputError, MailboxLocked
@@ -59,6 +60,7 @@ def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, wa
         if not dry_run:
             store.settle()
             after_poll(session, store)
+            write_metrics(session, store)
     ctx.exit(1 if 1 in statuses else max(statuses))
 
 
@@ -88,6 +90,8 @@ def _poll_one(account: ImapAccount, store: Store, rules: RuleSet, *, dry_run: bo
         for alert in mailbox.alerts:
             complain(f"mailbox {account.name}: the server says: {alert}")
     tell(result, as_json=as_json, dry_run=dry_run or (error is not None and not result.messages), error=error)
+    if not dry_run:
+        note_poll(store, result, error)
     if error is None:
         return 0
     return EX_TEMPFAIL if error.temporary else 1
@@ -139,7 +143,8 @@ def tell(result: PollResult, *, as_json: bool, dry_run: bool = False, error: Bou
             f"{result.mailbox}: {result.failed} messages could not be read: they are held, see `bounceparse held list`"
         )
     if as_json:
-        print_json({**asdict(result), "error": None if error is None else str(error)})
+        counts = {name: value for name, value in asdict(result).items() if name != "seconds"}
+        print_json({**counts, "error": None if error is None else str(error)})
     elif error is None or result.fetched:
         recorded = "nothing recorded (dry run)" if dry_run else f"{result.messages} recorded, {result.marked} marked"
         found = f"{result.outcomes} outcomes" + ("" if dry_run else f" ({result.new_outcomes} new)")

@@ -24,8 +24,11 @@ class Session:
         """The settings in force; raises ``ConfigError``."""
         if self._settings is None:
             from bounceparse.config import load_settings
+            from bounceparse.logs import set_up
 
             self._settings = load_settings(self.config)
+            log = self._settings.log
+            set_up(log.format, log.level, addresses=log.addresses)
         return self._settings
 
     @property

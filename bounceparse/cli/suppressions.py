@@ -19,6 +19,7 @@ from bounceparse.cli.options import Moment
 from bounceparse.cli.output import complain, plain, print_json, print_table
 from bounceparse.cli.session import Session
 from bounceparse.errors import ConfigError
+from bounceparse.outcomes import REASONS
 
 if TYPE_CHECKING:
     from bounceparse.cli.provider_lists import Entry

@@ -13,6 +13,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 from bounceparse.cli.health import after_poll
+from bounceparse.cli.monitoring import note_poll, served_metrics, write_metrics
 from bounceparse.cli.output import complain
 from bounceparse.cli.poll import tell
 from bounceparse.cli.session import Session
@@ -66,7 +67,7 @@ def watch_mailboxes(session: Session, names: Sequence[str], *, as_json: bool) ->
         while True:
             signals.reload = False
             signals.asked.clear()
-            with session.store() as store:
+            with session.store() as store, served_metrics(session, store):
                 _watch(accounts, store, session, signals, as_json=as_json)
             if signals.stop:
                 notify("STOPPING=1")
@@ -97,7 +98,7 @@ def _watch(
     from bounceparse.mailboxes.watching import watch
 
     stop, printing = Event(), Lock()
-    report = partial(_report, printing, as_json)
+    report = partial(_report, store, printing, as_json)
     threads = [
         Thread(target=watch, args=(account, store, stop, report), kwargs={"rules": session.rules}, name=account.name)
         for account in accounts
@@ -125,11 +126,12 @@ def _settle(session: Session, store: Store) -> None:
     try:
         store.settle()
         after_poll(session, store)
+        write_metrics(session, store)
     except BounceparseError as error:
         complain(str(error))
 
 
-def _report(printing: Lock, as_json: bool, result: PollResult, error: BounceparseError | None) -> None:
+def _report(store: Store, printing: Lock, as_json: bool, result: PollResult, error: BounceparseError | None) -> None:
     """Print what happened, if anything did; called from several threads."""
     with printing:
         if error is not None:
@@ -137,6 +139,7 @@ def _report(printing: Lock, as_json: bool, result: PollResult, error: Bouncepars
         if result.fetched or result.marked or error is not None:
             tell(result, as_json=as_json, error=error)
             sys.stdout.flush()
+    note_poll(store, result, error)
 
 
 def notify(state: str) -> None:

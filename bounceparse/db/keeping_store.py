@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from bounceparse.db import erase, retention
+from bounceparse.db import erase, figures, retention
 from bounceparse.db.audit import PAGE, AuditEntry, audit_page, note_audit
+from bounceparse.db.backscatter import count_backscatter
 from bounceparse.db.engine import Database
 from bounceparse.db.erase import Erasure, Person
+from bounceparse.db.figures import Figure
 from bounceparse.db.hashed import hashed_subject, hashing_key
 from bounceparse.db.intake import take_inbox
 from bounceparse.db.mentions import Mentions
@@ -141,6 +143,25 @@ class KeepingStore:
         with self._database.write() as connection:
             note_audit(connection, self._clock(), by, "import", source, detail=f"{new} suppressed, {known} known")
         return new, known
+
+    def figures(self) -> list[Figure]:
+        """What monitoring wants to know: totals, and how things stand now."""
+        now = self._clock()
+        with self._database.write() as connection:
+            figures.count_new(connection)
+        with self._database.read() as connection:
+            flood = count_backscatter(connection, None, now)
+            return [
+                *figures.totals(connection),
+                *figures.present(connection, now),
+                Figure("backscatter", (), flood.day),
+            ]
+
+    def count_poll(self, mailbox: str, seconds: float, result: str) -> None:
+        """Count a poll that has ended (``ok``, ``failed``, ``skipped``) after so many seconds, for :meth:`figures`."""
+        labels = (mailbox, result)
+        with self._database.write() as connection:
+            figures.add_totals(connection, [Figure("polls", labels, 1), Figure("seconds", labels, seconds)])
 
     def audit(self, subject: str | None = None, since: datetime | None = None) -> Iterator[AuditEntry]:
         """Who did what, oldest first; of one ``subject`` (an address, ``@domain``, a stream), and not before ``since``."""

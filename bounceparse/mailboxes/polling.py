@@ -8,6 +8,8 @@ nothing but :func:`poll_account` reads it. With ``first_poll = "go"`` the config
 
 from __future__ import annotations
 
+from dataclasses import replace
+from time import monotonic
 from typing import Protocol
 
 from bounceparse import ingest
@@ -58,7 +60,9 @@ def poll_account(
             f"{prospect(mailbox, found)}: if that is the right folder, confirm with"
             f" `bounceparse doctor --confirm {account.name}` (or `bounceparse poll --mailbox {account.name} --go`)"
         )
+    began = monotonic()
     result = poll_mailbox(mailbox, store, dry_run=dry_run, progress=progress, jobs=jobs, rules=rules)
+    result = replace(result, seconds=round(monotonic() - began, 3))
     if not dry_run:
         store.note_poll(account.name)
     return result
