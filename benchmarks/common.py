@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,17 +103,24 @@ class Table:
         return median
 
 
-def ledger_rows(count: int, start: int = 1) -> Iterator[dict[str, str]]:
-    """So many rows of a ledger: the messages that ``tests/bounces.py`` has bounces of, with what a shop would tell."""
-    for number in range(start, start + count):
+def ledger_rows(count: int) -> Iterator[dict[str, str]]:
+    """So many rows of a ledger, as a shop would tell them in the order of sending.
+
+    The first 50,000 are the messages that ``tests/bounces.py`` has bounces of; the others went to many domains, few of
+    which have most of the addresses, and to most addresses more than once.
+    """
+    began = datetime(2026, 10, 1, tzinfo=UTC)
+    for number in range(1, count + 1):
+        person = number if number <= 50_000 else number * 7919 % 600_000
+        domain = "example.pl" if number <= 50_000 else f"mail{min(person % 997, person % 13)}.example"
         yield {
             "message_id": f"{number}@shop.example",
-            "recipient": f"user{number}@example.pl",
+            "recipient": f"user{person}@{domain}",
             "from_address": "shop@example.com",
             "subject": f"Your order {number}",
             "stream": f"stream{number % 7}",
-            "customer": str(100_000 + number % 400_000),
-            "sent_at": f"2026-10-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:00+00:00",
+            "customer": str(100_000 + person),
+            "sent_at": (began + timedelta(seconds=number)).isoformat(),
         }
 
 

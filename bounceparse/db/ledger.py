@@ -68,16 +68,16 @@ def parse_sent(row: Mapping[str, Any]) -> SentMessage:
     if not _KNOWN.issuperset(row):
         unknown = next(name for name in row if name not in _KNOWN)
         raise ConfigError(f"unknown column {unknown!r}; the ledger has: {', '.join(COLUMNS)}")
-    values = {name: value for name, value in row.items() if value not in (None, "")}
+    values = {name: value for name, value in row.items() if value or value not in (None, "")}
     for name in ("message_id", "recipient"):
         if not isinstance(values.get(name), str):
             raise ConfigError(f"a row of the ledger needs {name}")
     for name in _TIMES:
         if isinstance(values.get(name), str):
             values[name] = _parse_time(name, values[name])
-    if values.get("status", Status.INJECTED) not in RANK:
+    if "status" in values and values["status"] not in RANK:
         raise ConfigError(f"status {values['status']!r} is none of: {', '.join(RANK)}")
-    if values.get("category", CATEGORIES[0]) not in CATEGORIES:
+    if "category" in values and values["category"] not in CATEGORIES:
         raise ConfigError(f"category {values['category']!r} is none of: {', '.join(CATEGORIES)}")
     return SentMessage(**values)
 
