@@ -231,6 +231,42 @@ def test_a_database_that_does_not_answer_asks_to_come_back() -> None:
     assert (answer.status, answer.headers["Retry-After"], app.counts) == (503, "300", {"later": 1})
 
 
+# Beside another writer
+
+
+def test_an_answer_waits_for_no_other_writer_and_is_kept(database: Store) -> None:
+    """While a poll writes, the request is answered and on disk; it acts as soon as the poll is done."""
+    token = token_of(signed(database))
+    with database._database.write():
+        assert ask(OneClick(database), "POST", f"/u/{token}", BODY).status == 200
+        assert [click.token for click in database._clicks.waiting()] == [token]
+        assert list(database.mailable([JAN], "news")) == [JAN]
+    database.close()  # waits for what is under way
+    assert list(database.mailable([JAN], "news")) == []
+    assert database._clicks.waiting() == []
+
+
+def test_what_a_killed_server_answered_is_recorded_by_the_next_poll(database_url: str) -> None:
+    """kill -9 right after the answer: the process that recorded in the background is gone, the request is not."""
+    program = (
+        "import os, sys\nfrom datetime import date\nfrom bounceparse.db import Store\nfrom bounceparse.requests import RequestSettings\n"
+        "from bounceparse.verp import Key, Keyring\n"
+        "keys = Keyring((Key(1, b'k' * 32, date(2026, 1, 1)),))\n"
+        "with Store(sys.argv[1], request_settings=RequestSettings(keyring=keys)) as store, store._database.write():\n"
+        "    print(store.unsubscribe(sys.argv[2]).value, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    with Store(database_url, request_settings=RequestSettings(keyring=KEYS), clock=lambda: NOW) as store:
+        token = token_of(signed(store))
+        killed = subprocess.run([sys.executable, "-c", program, database_url, token], capture_output=True, text=True)
+        assert (killed.stdout.strip(), killed.returncode) == ("valid", -9)
+        assert list(store.mailable([JAN], "news")) == [JAN]
+        store.settle()
+        assert list(store.mailable([JAN], "news")) == []
+        store.settle()
+        assert len(list(store.outcomes(status="unsubscribe"))) == 1
+
+
 # Over the wire
 
 

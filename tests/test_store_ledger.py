@@ -59,8 +59,8 @@ def _statuses(store: Store) -> dict[str, str]:
 
 
 def test_ledger_columns_are_what_the_importer_takes() -> None:
-    """Every column of an import has its place in the ledger or the stream."""
-    assert set(COLUMNS) - {"sender", "category"} <= set(SentRow.model_fields)
+    """Every column of an import has its place in the ledger, the stream or the message's token."""
+    assert set(COLUMNS) - {"sender", "category", "token_id"} <= set(SentRow.model_fields)
 
 
 def test_a_matched_bounce_takes_the_ledgers_words(timed: Store) -> None:

@@ -18,7 +18,8 @@ from bounceparse.db.bulk import copy_new, copy_rows, execute_many, insert_new, i
 from bounceparse.db.ledger import CATEGORIES, SentMessage, parse_sent
 from bounceparse.db.life import log_statuses
 from bounceparse.db.numbers import LEDGER, LEDGER_AT, numbers, set_number
-from bounceparse.db.tables import inbox, sent, state, streams
+from bounceparse.db.tables import inbox, sent, state, streams, tokens
+from bounceparse.db.tokens import token_row
 from bounceparse.db.types import storable, stored_key
 from bounceparse.errors import ConfigError
 from bounceparse.life import Life
@@ -82,16 +83,23 @@ class ImportPosition:
 
 
 class Prepared(NamedTuple):
-    """A batch on its way into the ledger: rows as they are written, and the streams that it names."""
+    """A batch on its way into the ledger: rows as they are written, and the streams and tokens that it names."""
 
     rows: list[_Row]
     streams: dict[str, SentMessage]
+    tokens: list[dict[str, Any]]
 
 
 def prepare(batch: Iterable[SentMessage], life: Life, now: datetime) -> Prepared:
     """What can be done of a batch without the database: an import does it while the batch before is written."""
     messages = list(batch)
-    return Prepared([_row(one, life, now) for one in messages], {one.stream: one for one in messages if one.stream})
+    given = [
+        token_row(one.token_id, one.message_id, one.recipient, now, stream=one.stream, list_id=one.list_id)
+        for one in messages
+        if one.token_id is not None
+    ]
+    streams_named = {one.stream: one for one in messages if one.stream}
+    return Prepared([_row(one, life, now) for one in messages], streams_named, given)
 
 
 def add_sent(connection: Connection, batch: Prepared, now: datetime) -> tuple[int, set[str]]:
@@ -105,6 +113,7 @@ def add_sent(connection: Connection, batch: Prepared, now: datetime) -> tuple[in
     if new < len(rows) and (told := [row._asdict() for row in rows if row.logged_status is not None]):
         log_statuses(connection, told)
     _add_streams(connection, batch.streams)
+    insert_new(connection, tokens, batch.tokens)
     set_number(connection, LEDGER, numbers(connection)[LEDGER] + 1)
     set_number(connection, LEDGER_AT, int(now.timestamp()))
     keys = {row.message_key for row in rows}

@@ -20,6 +20,7 @@ from bounceparse.errors import ConfigError
 from bounceparse.life import RANK
 from bounceparse.match import WEAK_WINDOW, Found, Lookup, Sent
 from bounceparse.outcomes import Status
+from bounceparse.verp import TOKEN_IDS
 
 CATEGORIES = ("marketing", "transactional")
 
@@ -36,6 +37,8 @@ class SentMessage:
         customer: the sender's own id of the person.
         sent_at: when (aware).
         status, reason, status_at: ``injected``, or what the mail server's log tells.
+        token_id: the id that the message's tokens were signed with (:func:`bounceparse.verp.sign`), where that was not
+            done by :meth:`Store.sign`, which draws one.
     """
 
     message_id: str
@@ -53,6 +56,7 @@ class SentMessage:
     status: str = Status.INJECTED.value
     reason: str | None = None
     status_at: datetime | None = None
+    token_id: int | None = None
 
 
 COLUMNS = tuple(f.name for f in fields(SentMessage))
@@ -75,11 +79,20 @@ def parse_sent(row: Mapping[str, Any]) -> SentMessage:
     for name in _TIMES:
         if isinstance(values.get(name), str):
             values[name] = _parse_time(name, values[name])
+    if "token_id" in values:
+        values["token_id"] = _parse_token_id(values["token_id"])
     if "status" in values and values["status"] not in RANK:
         raise ConfigError(f"status {values['status']!r} is none of: {', '.join(RANK)}")
     if "category" in values and values["category"] not in CATEGORIES:
         raise ConfigError(f"category {values['category']!r} is none of: {', '.join(CATEGORIES)}")
     return SentMessage(**values)
+
+
+def _parse_token_id(value: Any) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) <= 13 and int(text) < TOKEN_IDS):
+        raise ConfigError(f"token_id {text[:40]!r} is not a number below 2**40")
+    return int(text)
 
 
 def _parse_time(name: str, text: str) -> datetime:

@@ -74,7 +74,7 @@ class LedgerStore:
         with self._database.write() as connection:
             now = self._clock()
             added, keys = intake.add_sent(connection, batch, now)
-            recording.rematch(connection, self._policy, now, keys)
+            recording.rematch(connection, self._policy, now, keys, [row["id"] for row in batch.tokens])
             if resume is not None:
                 intake.note_position(connection, resume, reached)
         return added

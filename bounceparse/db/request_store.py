@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from bounceparse.db import requests
@@ -22,6 +22,9 @@ from bounceparse.reading import ReadMessage
 from bounceparse.requests import RequestSettings
 from bounceparse.verp import Keyring, Purpose, Verdict, verify
 
+_TOGETHER = 0.1
+"""Seconds in which kept requests gather, to be recorded in one transaction."""
+
 
 class RequestStore(ABC):
     """Tokens, one-click requests, and the requests that wait for a person."""
@@ -31,6 +34,7 @@ class RequestStore(ABC):
     _clock: Callable[[], datetime]
     _clicks: Clicks
     _taking: Lock
+    _closing: Event
     _taker: Thread | None = None
 
     @abstractmethod
@@ -79,7 +83,7 @@ class RequestStore(ABC):
         verdict = self.check_token(token)
         if verdict is Verdict.VALID:
             try:
-                self._record_click(token, wait=False)
+                self._record(self._click_messages([token]), wait=False)
             except StoreError as error:
                 if not error.temporary:
                     raise
@@ -90,9 +94,8 @@ class RequestStore(ABC):
     def take_clicks(self) -> int:
         """Record the one-click requests that were kept; returns how many."""
         taken = self._clicks.waiting()
-        for click in taken:
-            self._record_click(click.token, wait=True)
         if taken:
+            self._record(self._click_messages([click.token for click in taken]), wait=True)
             self._clicks.drop(taken)
         return len(taken)
 
@@ -106,6 +109,7 @@ class RequestStore(ABC):
         """Record what is kept until nothing is; what cannot be recorded now is left to the next poll."""
         more = True
         while more:
+            self._closing.wait(_TOGETHER)
             failed = False
             try:
                 self.take_clicks()
@@ -116,16 +120,17 @@ class RequestStore(ABC):
                 if not more:
                     self._taker = None
 
-    def _record_click(self, token: str, *, wait: bool) -> None:
-        today = self._clock().date()
-        reading = verify(self._request_settings.keyring, Purpose.UNSUBSCRIBE, token, today=today)
-        if reading.token_id is None:
-            return  # its key has been dropped meanwhile
+    def _click_messages(self, clicked: Iterable[str]) -> list[ReadMessage]:
+        """One-click requests as read messages: those that are not recorded yet, and whose key is still there."""
+        keyring, today = self._request_settings.keyring, self._clock().date()
+        found = []
         with self._database.read() as connection:
-            message = requests.one_click_message(connection, token, reading.token_id)
-            done = requests.is_recorded(connection, message)
-        if not done:
-            self._record([message], wait=wait)
+            for token in clicked:
+                token_id = verify(keyring, Purpose.UNSUBSCRIBE, token, today=today).token_id
+                if token_id is not None:
+                    message = requests.one_click_message(connection, token, token_id)
+                    found += [] if requests.is_recorded(connection, message) else [message]
+        return found
 
     def requests(self, state: str | None = "pending") -> Iterator[WaitingRequest]:
         """The requests that wait for a person, or those in another ``state``, or all (None), oldest first."""

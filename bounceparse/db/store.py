@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from itertools import islice
-from threading import Lock
+from threading import Event, Lock
 from types import TracebackType
 from typing import Self
 
@@ -80,6 +80,7 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
         self._clock = clock
         self._clicks = Clicks(self._database)
         self._taking = Lock()
+        self._closing = Event()
         try:
             require_current(self._database)
         except BaseException:
@@ -88,6 +89,7 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
 
     def close(self) -> None:
         """Close all connections."""
+        self._closing.set()
         if (taker := self._taker) is not None:
             taker.join()
         self._clicks.close()
