@@ -171,6 +171,19 @@ def test_a_stream_that_bounces_too_much_stops_and_the_others_go_on(store: Store)
     assert store.health().level is Level.STOP
 
 
+def test_other_services_see_the_level_in_the_view(store: Store) -> None:
+    """Of a stream that was never judged too."""
+    send(store, "news", NOW - HOUR, GOOD, BAD)
+    store.check_health()
+    store.set_stream("orders")
+    with store._database.read() as connection:
+        rows = connection.execute(sa.text("SELECT name, level, why FROM bounceparse_v1_streams ORDER BY name")).all()
+    assert [tuple(row) for row in rows] == [
+        ("news", "stop", "hardbounce 12.00 %: 60 of 500 (stop above 10 %)"),
+        ("orders", "ok", ""),
+    ]
+
+
 def test_a_stop_holds_until_a_person_releases_it(store: Store, clock: Clock) -> None:
     """However well it looks later; since and why stay those of the stop."""
     send(store, "news", NOW - HOUR, GOOD, BAD)
