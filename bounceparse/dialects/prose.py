@@ -35,31 +35,34 @@ _LINES_CAP = 20_000
 class Wording:
     """Many alternatives in one linear pass over any text: RE2 syntax, case ignored, compiled on first use."""
 
-    __slots__ = ("_compiled", "_source")
+    __slots__ = ("_compiled", "_is_in", "_source")
 
     def __init__(self, source: str) -> None:
-        self._source = source
+        self._source = "(?i)" + source
         self._compiled: Any = None
+        self._is_in: Any = None
 
     def search(self, text: str) -> Any:
         """The first match in ``text``, None where there is none."""
         if self._compiled is None:
-            self._compile()
+            import re2
+
+            self._compiled = re2.compile(self._source)
         try:
             return self._compiled.search(text)
         except UnicodeEncodeError:  # a lone surrogate
             return self._compiled.search(text.encode("utf-8", "replace").decode())
 
     def is_in(self, text: str) -> bool:
-        """Whether it matches anywhere in ``text``; a quarter of the cost of telling where in characters."""
-        if self._compiled is None:
-            self._compile()
-        return self._compiled.search(text.encode("utf-8", "replace")) is not None
+        """Whether it matches anywhere in ``text``; a fifth of the cost of telling where."""
+        if self._is_in is None:
+            import re2
 
-    def _compile(self) -> None:
-        import re2
-
-        self._compiled = re2.compile("(?i)" + self._source)
+            alone = re2.Set.SearchSet()
+            alone.Add(self._source)
+            alone.Compile()
+            self._is_in = alone.Match
+        return bool(self._is_in(text.encode("utf-8", "replace")))
 
 
 # Where the copy of the message begins. One line a wording; who writes it is said where it is not plain.

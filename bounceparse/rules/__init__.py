@@ -102,13 +102,14 @@ class RuleSet:
 
     def _search(self, number: int, words: str) -> tuple[int, int] | None:
         """Where pattern ``number``, compiled when it is first asked for, matches in ``words``; None for nowhere."""
-        compiled = self._compiled[number] or self._compile(number)
-        if type(compiled) is str:  # a pattern without any special character
-            at = words.find(compiled)
-            return (at, at + len(compiled)) if at >= 0 else None
-        data = words.encode("utf-8", "replace")  # re2 is told bytes: for text it counts characters in Python
-        found = compiled.search(data)
-        return _span(found, data) if found else None
+        asked = self._compiled[number] or self._compile(number)
+        if type(asked) is str:  # a pattern without any special character
+            at = words.find(asked)
+            return (at, at + len(asked)) if at >= 0 else None
+        whether, where = asked
+        data = words.encode("utf-8", "replace")
+        # whether is asked of a set of one, in a third of the time that it takes to tell where
+        return _span(where().search(data), data) if whether(data) else None
 
     def _compile(self, number: int) -> Any:
         pattern, owner = self._patterns[number]
@@ -119,12 +120,19 @@ class RuleSet:
 
         options = re2.Options()
         options.log_errors = False
+        alone = re2.Set.SearchSet(options)
         try:
-            compiled = self._compiled[number] = re2.compile(pattern, options)
-        except re2.error as error:
+            alone.Add(pattern)
+        except re2.error:
             where = f"signature of {owner}" if isinstance(owner, str) else f"{owner.file}: rule {owner.id}"
-            raise RuleError(f"{where}: {pattern!r} is no RE2 pattern: {error}") from error
-        return compiled
+            try:
+                re2.compile(pattern, options)  # for its words, a set has none
+            except re2.error as error:
+                raise RuleError(f"{where}: {pattern!r} is no RE2 pattern: {error}") from error
+            raise
+        alone.Compile()
+        asked = self._compiled[number] = (alone.Match, cache(lambda: re2.compile(pattern, options)))
+        return asked
 
     def provider_of(self, host: str | None) -> str | None:
         """The provider whose mail exchangers ``host`` is one of."""
