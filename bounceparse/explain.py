@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bounceparse.classify import classify, refusal_as_delivery
-from bounceparse.clues import Clues, find_clues, find_originals
+from bounceparse.clues import Clues, find_originals, ladder, message_key
 from bounceparse.codes import Action
 from bounceparse.decoding import collapse, decode_bytes
 from bounceparse.diagnosis import UNDEFINED, Candidate, trace
@@ -22,7 +22,14 @@ from bounceparse.dialects import claims
 from bounceparse.mime import Entity, Mail
 from bounceparse.outcomes import REASONS, Outcome, Status
 from bounceparse.parse import read_report
-from bounceparse.reports import DeliveryReport, DispositionReport, FeedbackReport, RecipientReport, Report
+from bounceparse.reports import (
+    DeliveryReport,
+    DispositionReport,
+    FeedbackReport,
+    OriginalMessage,
+    RecipientReport,
+    Report,
+)
 from bounceparse.rules import Rule, RuleSet, packaged_rules
 
 _MOST_HOPS = 50
@@ -119,14 +126,13 @@ def explain(raw: bytes, rules: RuleSet | None = None) -> Explanation:
     """Read one message and tell how; ``rules`` are the packaged ones unless given."""
     if rules is None:
         rules = packaged_rules()
-    report = read_report(Mail(raw))
+    report = read_report(Mail(raw, own_header=rules.own_header))
     mail = Mail(raw)  # another one: looking at all parts may note defects that reading did not meet
     originals = find_originals(report)
     reasonings = []
     for outcome, subject in zip(classify(report, rules), _subjects(report), strict=True):
         original = originals.get(outcome.message_id)
-        clues = find_clues(outcome, original.message_id_from if original else None)
-        reasonings.append(_reason(mail, outcome, subject, clues, rules))
+        reasonings.append(_reason(mail, outcome, subject, _clues(outcome, original), rules))
     return Explanation(
         report,
         tuple(claims(Mail(raw))),
@@ -148,6 +154,17 @@ def _subjects(report: Report) -> Iterator[tuple[RecipientReport, DeliveryReport]
             yield from (None for _ in item.recipients or (None,))
         else:
             yield None
+
+
+def _clues(outcome: Outcome, original: OriginalMessage | None) -> Clues:
+    """What leads back to the sent message, the sender's own header among it."""
+    return ladder(
+        message_key(outcome.message_id),
+        original.message_id_from if original else None,
+        outcome.envelope_id,
+        (outcome.original_recipient, outcome.recipient, outcome.final_recipient),
+        original.own_id if original else None,
+    )
 
 
 def _reason(

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from bounceparse.cli import main
 from bounceparse.db import Store
+from bounceparse.explain import explain
 from bounceparse.parse import parse
 from bounceparse.reading import Place, read_message
 from bounceparse.reports import OriginalMessage
@@ -116,3 +117,9 @@ def test_a_name_that_no_header_can_have_is_refused(tmp_path: Path) -> None:
     told = CliRunner().invoke(main, ["--config", str(tmp_path / "bounceparse.toml"), "rules", "check"])
     assert told.exit_code == 1
     assert "own_header" in told.output
+
+
+def test_explain_names_it_among_the_clues() -> None:
+    """A person sees which ids lead back to the sent message."""
+    (reasoning,) = explain(REPORT, load_rules(own_header="X-Order-Id")).reasonings
+    assert ("own-id", "order-1042") in {(clue.source, clue.value) for clue in reasoning.clues.ladder}
