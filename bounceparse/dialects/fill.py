@@ -12,12 +12,14 @@ from bounceparse.codes import Phase
 from bounceparse.dialects.engine import find_phase, find_remote
 from bounceparse.dialects.exchange import LAYOUTS as EXCHANGE
 from bounceparse.dialects.labels import LAYOUTS as LABELS
-from bounceparse.dialects.prose import Prose
+from bounceparse.dialects.prose import Prose, Wording
 from bounceparse.dialects.transcripts import has_transcript, read_sendmail
 from bounceparse.lazy import pattern, replace
 from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport, RecipientReport
 
+_TELLING = (*EXCHANGE, LABELS[0])
+_HINTS = Wording("|".join(sorted({re.escape(hint) for layout in _TELLING for hint in layout.hints})))
 _WORD = pattern(r"[^\W\d_]{2,}")
 _CAP = 2048
 # Paragraphs that stand in many reports and say nothing of the cause
@@ -80,16 +82,14 @@ def _tells_more(words: str, diagnostic: str) -> bool:
 
 
 def _is_told_elsewhere(prose: Prose) -> bool:
-    return any(layout.hint(prose) for layout in (*EXCHANGE, LABELS[0]))
+    return _HINTS.is_in(prose.lower) and any(layout.hint(prose) for layout in _TELLING)
 
 
 def _told(prose: Prose) -> dict[str, RecipientReport]:
     """What a transcript or an administrators' block tells, by lower-case address."""
     report = read_sendmail(prose) if has_transcript(prose) else None
     if report is None:
-        report = next(
-            (r for layout in (*EXCHANGE, LABELS[0]) if layout.hint(prose) and (r := layout.read(prose))), None
-        )
+        report = next((r for layout in _TELLING if layout.hint(prose) and (r := layout.read(prose))), None)
     if report is None:
         return {}
     return {
@@ -99,10 +99,9 @@ def _told(prose: Prose) -> dict[str, RecipientReport]:
 
 def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
     """What stands behind the recipient's address, on its line or below, in running text; None where nothing does."""
-    names = [name for name in (entry.final_recipient, entry.original_recipient, entry.recipient) if name]
-    at, name = min(
-        ((said.lower().find(name.lower()), name) for name in names if name.lower() in said.lower()), default=(-1, "")
-    )
+    names = dict.fromkeys(name for name in (entry.final_recipient, entry.original_recipient, entry.recipient) if name)
+    lower = said.lower()
+    at, name = min(((at, name) for name in names if (at := lower.find(name.lower())) >= 0), default=(-1, ""))
     if at < 0:
         return None
     line_start = said.rfind("\n", 0, at) + 1
