@@ -10,7 +10,8 @@
     │   └── MailboxLocked  another poller holds it (temporary)
     ├── AlertError         the command that tells a person cannot be run, or fails
     └── StoreError         the database cannot be used; ``temporary`` says whether waiting helps
-        └── SchemaError    its schema is older or newer than this version knows
+        ├── SchemaError    its schema is older or newer than this version knows
+        └── LockLost       another poller has taken the mailbox over (temporary)
 
 A bad *message* is never an exception: ``parse`` answers for any bytes and notes what it would complain of in
 ``Report.defects``.
@@ -71,3 +72,10 @@ class StoreError(BounceparseError):
 
 class SchemaError(StoreError):
     """The database's schema is not the one that this version needs: its text says what to run."""
+
+
+class LockLost(StoreError):
+    """Another poller has taken the mailbox over, since the connection that held its lock broke; nothing was written."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, temporary=True)

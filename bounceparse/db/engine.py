@@ -64,7 +64,7 @@ class Database:
         """
         with self.transaction(write=True, wait=wait) as connection:
             if not self.is_sqlite:
-                connection.execute(_LINE_UP if wait else _LINE_UP_OR_LEAVE)
+                connection.exec_driver_sql(f"{_STALLED}; {_LINE_UP}{'' if wait else ' NOWAIT'}")
             yield connection
 
     def close(self) -> None:
@@ -136,8 +136,15 @@ class Database:
         return StoreError(f"{self.name}: {words}", temporary=not permanent)
 
 
-_LINE_UP = sa.text("SELECT value FROM bounceparse_state WHERE name = 'seq' FOR UPDATE")
-_LINE_UP_OR_LEAVE = sa.text("SELECT value FROM bounceparse_state WHERE name = 'seq' FOR UPDATE NOWAIT")
+# The server asks a silent client whether it is still there, and gives up one that is gone after 50 seconds, whether or not
+# an answer was under way to it: what it held is free then.
+NOTICE_THE_DEAD = (
+    "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;"
+    " SET tcp_user_timeout = 50000"
+)
+# A writer that does nothing for so long has been stopped or cut off: all others wait for it.
+_STALLED = "SET LOCAL idle_in_transaction_session_timeout = '50s'"
+_LINE_UP = "SELECT value FROM bounceparse_state WHERE name = 'seq' FOR UPDATE"
 
 
 def _parse_url(text: str) -> URL:
@@ -174,9 +181,17 @@ def _without_password(text: str) -> str:
 
 def _postgresql_engine(url: URL) -> Engine:
     try:
-        return sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
+        engine = sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
     except ImportError as error:
         raise StoreError(f"PostgreSQL needs a driver ({error}): pip install 'bounceparse[postgresql]'") from error
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, record: Any) -> None:
+        connection.autocommit = True
+        connection.execute(NOTICE_THE_DEAD)
+        connection.autocommit = False
+
+    return engine
 
 
 def _sqlite_engine(url: URL) -> Engine:

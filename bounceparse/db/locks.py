@@ -1,28 +1,67 @@
-"""One poller a mailbox: a lock that dies with its holder, ``kill -9`` and a pulled cable included."""
+"""One poller a mailbox: a lock that dies with its holder, ``kill -9`` and a pulled cable included.
+
+On PostgreSQL a lock may die before its holder does, when the connection that holds it breaks while the others live. So
+whoever gets a lock also gets a number, its *fence*, one higher than the last holder's; and each transaction that records
+for a mailbox sees first that the number is still its own. It keeps others from raising it until it has committed: what
+is committed is there before the next holder looks, and what comes later is refused. On SQLite the lock is the kernel's,
+which no living holder loses; that is why such a database is for one host.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Iterator
+import os
+import socket
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
-from bounceparse.db.engine import KEEPALIVE, Database
-from bounceparse.errors import MailboxLocked, StoreError
+from bounceparse.db.engine import KEEPALIVE, NOTICE_THE_DEAD, Database
+from bounceparse.db.tables import fences
+from bounceparse.db.types import storable
+from bounceparse.errors import LockLost, MailboxLocked, StoreError
 
-# The server asks a silent holder whether it is still there, and frees the lock of one that is gone after 50 seconds.
-_SERVER_KEEPALIVE = {"tcp_keepalives_idle": 20, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
+_PATIENCE = "5s"
+"""How long a new holder waits for the old one's last commit, before it leaves the mailbox to the next poll."""
+
+
+class Fence(NamedTuple):
+    """The number under which a mailbox is held."""
+
+    name: str
+    number: int
 
 
 @contextmanager
-def hold_lock(database: Database, account: str, folder: str) -> Iterator[None]:
-    """Hold the lock of a mailbox; raises :class:`MailboxLocked` at once when another poller has it."""
-    holder = _hold_file if database.is_sqlite else _hold_advisory
-    with holder(database, account, folder):
-        yield
+def hold_lock(database: Database, account: str, folder: str) -> Iterator[Fence | None]:
+    """Hold the lock of a mailbox; raises :class:`MailboxLocked` at once when another poller has it.
+
+    Gives the fence for :func:`check_fences`, None where none is needed.
+    """
+    if database.is_sqlite:
+        with _hold_file(database, account, folder):
+            yield None
+    else:
+        with _hold_advisory(database, account, folder) as fence:
+            yield fence
+
+
+def check_fences(connection: Connection, held: Iterable[Fence]) -> None:
+    """Raise :class:`LockLost` unless these are the numbers in force, and keep them in force until the transaction ends."""
+    numbers = {fence.name: fence.number for fence in held}
+    if not numbers:
+        return
+    for row in connection.execute(sa.select(fences).where(fences.c.name.in_(numbers)).with_for_update(read=True)):
+        if row.fence != numbers[row.name]:
+            raise LockLost(
+                f"{' '.join(row.name.splitlines())}: {row.holder} has taken this mailbox over, since the connection that"
+                " held its lock broke: nothing is lost, it records what is new"
+            )
 
 
 @contextmanager
@@ -43,7 +82,7 @@ def _hold_file(database: Database, account: str, folder: str) -> Iterator[None]:
 
 
 @contextmanager
-def _hold_advisory(database: Database, account: str, folder: str) -> Iterator[None]:
+def _hold_advisory(database: Database, account: str, folder: str) -> Iterator[Fence]:
     """An advisory lock on a connection of its own: it must outlive the transactions of the poll, and end with it."""
     digest = hashlib.sha256(f"bounceparse\n{account}\n{folder}".encode("utf-8", "replace")).digest()
     number = int.from_bytes(digest[:8], "big", signed=True)
@@ -52,12 +91,31 @@ def _hold_advisory(database: Database, account: str, folder: str) -> Iterator[No
         connection = engine.connect()
     try:
         with database.faults():
-            for name, value in _SERVER_KEEPALIVE.items():
-                connection.exec_driver_sql(f"SET {name} = {value}")
+            connection.exec_driver_sql(f"{NOTICE_THE_DEAD}; SET lock_timeout = '{_PATIENCE}'")
             held = connection.execute(sa.text("SELECT pg_try_advisory_lock(:number)"), {"number": number}).scalar()
         if not held:
             raise MailboxLocked(f"{account} {folder}: another poll is at work")
-        yield
+        yield _take_fence(database, connection, account, folder)
     finally:
         with suppress(sa.exc.SQLAlchemyError):  # a connection that has broken holds no lock
             connection.close()
+
+
+_TAKE = sa.text(
+    "INSERT INTO bounceparse_fences (name, fence, holder, taken_at) VALUES (:name, 1, :holder, now())"
+    " ON CONFLICT (name) DO UPDATE SET fence = bounceparse_fences.fence + 1, holder = excluded.holder,"
+    " taken_at = excluded.taken_at RETURNING fence"
+)
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+def _take_fence(database: Database, connection: Connection, account: str, folder: str) -> Fence:
+    name = storable(f"{account}\n{folder}")
+    holder = f"{socket.gethostname()}, process {os.getpid()},"
+    try:
+        with database.faults():
+            return Fence(name, connection.execute(_TAKE, {"name": name, "holder": holder}).scalar_one())
+    except StoreError as error:
+        if getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        raise MailboxLocked(f"{account} {folder}: a poll that lost its lock is still recording") from None

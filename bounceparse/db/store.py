@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from itertools import islice
@@ -20,7 +20,7 @@ from bounceparse.db.engine import Database, chunks
 from bounceparse.db.health_store import HealthStore
 from bounceparse.db.keeping_store import KeepingStore
 from bounceparse.db.ledger_store import LedgerStore
-from bounceparse.db.locks import hold_lock
+from bounceparse.db.locks import Fence, check_fences, hold_lock
 from bounceparse.db.policy_store import PolicyStore
 from bounceparse.db.preview import Preview, preview
 from bounceparse.db.proving import check_signatures
@@ -32,7 +32,7 @@ from bounceparse.db.schema import require_current
 from bounceparse.db.standings import Standing, mailable, standing_of
 from bounceparse.db.tables import messages, outcomes
 from bounceparse.db.types import stored_key
-from bounceparse.errors import ConfigError
+from bounceparse.errors import ConfigError, MailboxLocked
 from bounceparse.health import HealthSettings
 from bounceparse.ingest import Recorded
 from bounceparse.policy import Policy, Suppression
@@ -78,6 +78,7 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
         self._keyring = request_settings.keyring
         self._health = health or HealthSettings()
         self._clock = clock
+        self._fences: dict[tuple[str, str], Fence | None] = {}
         self._clicks = Clicks(self._database)
         self._taking = Lock()
         self._closing = Event()
@@ -105,9 +106,25 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
 
     # What the loop needs (bounceparse.ingest.Store).
 
-    def lock(self, account: str, folder: str) -> AbstractContextManager[None]:
-        """Hold the lock of a mailbox; raises ``MailboxLocked`` at once when another poller has it."""
-        return hold_lock(self._database, account, folder)
+    @contextmanager
+    def lock(self, account: str, folder: str) -> Iterator[None]:
+        """Hold the lock of a mailbox; raises ``MailboxLocked`` at once when another poller has it.
+
+        While it is held nothing is recorded for that mailbox, ``LockLost`` raised, once another poller has taken it over.
+        """
+        place = account, folder
+        if place in self._fences:  # held here, though its lock may be lost
+            raise MailboxLocked(f"{account} {folder}: another poll is at work")
+        with hold_lock(self._database, account, folder) as fence:
+            self._fences[place] = fence
+            try:
+                yield
+            finally:
+                del self._fences[place]
+
+    def _held(self, places: Iterable[tuple[str, str]]) -> list[Fence]:
+        """The fences of those of these mailboxes whose lock is held here."""
+        return [fence for place in set(places) if (fence := self._fences.get(place)) is not None]
 
     def known_uids(self, account: str, folder: str, uidvalidity: int) -> set[int]:
         """The UIDs that are recorded, marked or not."""
@@ -135,7 +152,9 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
         if not batch:
             return Recorded()
         settings = check_signatures(batch, self._request_settings)
+        held = self._held((one.place.account, one.place.folder) for one in batch)
         with self._database.write(wait=wait) as connection:
+            check_fences(connection, held)
             return recording.record_messages(
                 connection, batch, self._policy, self._clock(), raw_limit=self._raw_limit, settings=settings
             )
@@ -163,6 +182,7 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
         """Note that these messages are marked, moved or deleted on the server."""
         place = _place(account, folder, uidvalidity)
         with self._database.write() as connection:
+            check_fences(connection, self._held([(account, folder)]))
             for part in chunks(sorted(uids)):
                 marked = sa.update(messages).where(*place, messages.c.uid.in_(part))
                 connection.execute(marked.values(marked_at=self._clock()))
