@@ -382,6 +382,21 @@ def test_the_first_refusal_for_authentication_is_told_at_once(store: Store) -> N
     assert "(auth-fail-dkim, auth-fail-spf; 2 in 24 hours)" in store.health().alerts[0].alert.text
 
 
+def test_a_refusal_that_only_the_mail_servers_log_tells_is_told_too(store: Store) -> None:
+    """Many servers refuse in the session: no report comes then."""
+    send(store, "news", NOW - HOUR, (3, "spambounce", "auth-fail-dmarc"), (5, "spambounce", "ptr-missing"))
+    store.check_health()
+    assert told(store) == [("authentication", "shop.example")]
+    assert "(auth-fail-dmarc; 3 in 24 hours)" in store.health().alerts[0].alert.text
+    store.record([make_message(make_outcome("auth-fail-dmarc", recipient="r0@example.pl", message_id=_refused(0)))])
+    store.check_health()
+    assert "; 3 in 24 hours" in store.health().alerts[0].alert.text  # the same event by another route
+
+
+def _refused(number: int) -> str:
+    return f"news.{(NOW - HOUR).timestamp()}.spambounce.auth-fail-dmarc.{number}@shop.example"
+
+
 def test_a_stream_whose_reports_come_nowhere_is_told(database_url: str, clock: Clock) -> None:
     """A thousand messages in a day, and nothing in its mailbox; where none is named, in any."""
     settings = HealthSettings(returns_to={"news": "bounces-news"})

@@ -23,7 +23,7 @@ EVERY = timedelta(minutes=5)
 _log = logging.getLogger(__name__)
 
 
-@click.command(epilog="Example: bounceparse health || mail -s 'bounceparse' postmaster < /dev/null")
+@click.command(epilog="Example: bounceparse health --json")
 @click.option("--json", "as_json", is_flag=True, help="All as one JSON object.")
 @click.pass_context
 def health(ctx: click.Context, as_json: bool) -> None:

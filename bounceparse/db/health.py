@@ -7,7 +7,7 @@ is written heeds that: rows are read anew, and a stream released since the look 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from bounceparse.addresses import domain_key
 from bounceparse.db.alerts import sync_alerts
 from bounceparse.db.audit import note_audit
 from bounceparse.db.backscatter import FloodLook, look_for_flood, note_look
@@ -128,12 +129,33 @@ def _alerts_of_reports(
         heard.add(mailbox)
         if domain:
             failed[domain][why] = failed[domain].get(why, 0) + count
+    if any(cohort.setup for cohort in day.values()):  # seldom, and it looks at all mail of the day
+        for domain, why, count in _told_by_log(connection, since):
+            failed[domain][why] = max(failed[domain].get(why, 0), count)  # the same event may have been reported too
     for domain, reasons in sorted(failed.items()):
         yield authentication_alert(domain, sum(reasons.values()), ", ".join(sorted(reasons)))
     for stream, cohort in sorted(day.items()):
         mailbox = settings.returns_to.get(stream)
         if cohort.injected >= settings.silent_sent and not (mailbox in heard if mailbox else heard):
             yield silence_alert(stream, cohort.injected, mailbox)
+
+
+def _told_by_log(connection: Connection, since: datetime) -> Iterator[tuple[str, str, int]]:
+    """Failures of authentication among the mail of the day, told by reports or by the mail server's log alone."""
+    columns = (sent.c.from_address, sent.c.reason)
+    failed = (
+        sent.c.sent_at >= since,
+        sent.c.status == Status.SPAMBOUNCE.value,
+        sent.c.reason.in_(sorted(AUTHENTICATION_REASONS)),
+        sent.c.from_address.is_not(None),
+    )
+    found: Counter[tuple[str, str]] = Counter()
+    for address, why, count in connection.execute(
+        sa.select(*columns, sa.func.count()).where(*failed).group_by(*columns)
+    ):
+        found[domain_key(address.rpartition("@")[2]), why] += count
+    for (domain, why), count in found.items():
+        yield domain, why, count
 
 
 def _alerts_of_what_waits(connection: Connection, settings: HealthSettings, now: datetime) -> Iterator[Alert]:

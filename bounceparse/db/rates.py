@@ -66,7 +66,9 @@ def cohorts(
     told = sa.select(*columns, sa.func.count()).where(*where, sa.or_(sent.c.status.not_in(quiet), _ANSWERED))
     told = told.group_by(*(column.name for column in columns))
     for name, fate, complained, unsubscribed, count in connection.execute(told):
-        counts[name or ""] += _counted(fate, count, complained=complained, unsubscribed=unsubscribed, delivered=delivered)
+        counts[name or ""] += _counted(
+            fate, count, complained=complained, unsubscribed=unsubscribed, delivered=delivered
+        )
     if by == "provider":
         counts = _by_provider(counts, providers(connection))
     return {name: Cohort(**counted) for name, counted in counts.items()}
