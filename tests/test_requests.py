@@ -19,7 +19,7 @@ from bounceparse.db import Store
 from bounceparse.errors import ConfigError
 from bounceparse.outgoing import Outgoing
 from bounceparse.requests import RequestSettings, is_authenticated, is_signed
-from bounceparse.verp import Key, Keyring, Purpose, find_tokens, sign
+from bounceparse.verp import Key, Keyring, Purpose, find_tokens, format_keys, sign
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KEYS = Keyring((Key(1, b"k" * 32, date(2026, 1, 1)),))
@@ -223,6 +223,55 @@ def test_rfc8601_5_only_the_topmost_of_ours_counts() -> None:
     assert not is_authenticated(parse(ask(head=failed + PASSED)), "optout", SETTINGS)
     assert is_authenticated(parse(ask(head=foreign + PASSED + failed)), "optout", SETTINGS)
     assert not is_authenticated(parse(ask()), "another-mailbox", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("mx.shop.example; dmarc=pass (p=none) header.from=poczta.example", "dmarc=pass header.from=poczta.example"),
+        ("mx.shop.example; dmarc=fail header.from=poczta.example", "dmarc=fail header.from=poczta.example"),
+        ("mx.shop.example; dkim=pass header.d=poczta.example; dmarc=fail header.from=poczta.example", "dkim=pass header.d=poczta.example"),
+        ("mx.shop.example; dkim=fail header.d=poczta.example; dmarc=none header.from=poczta.example", "dmarc=none header.from=poczta.example"),
+        ("mx.shop.example; dmarc=pass header.from=other.example; spf=pass smtp.mailfrom=poczta.example", None),
+        ("mx.other.example; dmarc=pass header.from=poczta.example", None),
+        ("mx.shop.example; spf=fail (dmarc=pass header.from=poczta.example) smtp.mailfrom=x", None),
+    ],
+)  # fmt: skip
+def test_the_reporters_authenticity_is_told_with_what_it_reports(
+    database: Store, tmp_path: Path, value: str, told: str | None
+) -> None:
+    """Supporting evidence, for ``outcomes`` and ``explain``: by itself it matches nothing."""
+    raw = arf(head=f"Authentication-Results: {value}\n").replace(b"fbl@provider.example", b"fbl@poczta.example")
+    database.ingest(raw, account="optout")
+    (outcome,) = database.outcomes()
+    assert (outcome.reporter_auth, outcome.to_json()["reporter_auth"]) == (told, told)
+    database.ingest(raw.replace(b"<1@shop.example>", b"<9@shop.example>").replace(b"fbl@", b"f@"), account="optout")
+    *_, unknown = database.outcomes()
+    assert unknown.trust == "unverified" and unknown.reporter_auth == told
+
+
+def test_explain_tells_what_proves_a_report(database: Store, tmp_path: Path) -> None:
+    """Mail that was saved is judged as that of the mailboxes, where these agree on what their server writes."""
+    path = tmp_path / "complaint.eml"
+    token, _ = tokens(database)
+    path.write_bytes(
+        arf(
+            f"List-Unsubscribe: <mailto:unsubscribe+{token}@shop.example>\n",
+            head="Authentication-Results: mx.shop.example; dkim=pass header.d=provider.example\n",
+        )
+    )
+    config = tmp_path / "bounceparse.toml"
+    config.write_text(
+        f'[database]\nurl = "{database._database.url.render_as_string(hide_password=False)}"\n'
+        '[mailbox.fbl]\nhost = "imap.shop.example"\nusername = "x"\npassword = "x"\nauthserv_id = "mx.shop.example"\n'
+        f'[signing]\nkeys = "{format_keys(KEYS).splitlines()[1]}"\n'
+    )
+    output = CliRunner().invoke(main, ["--config", str(config), "explain", "--store", str(path)]).output
+    assert "verified (by token:unsubscribe: " in output and "dkim=pass header.d=provider.example" in output
+    path.write_bytes(path.read_bytes().replace(token.encode(), token[:-3].encode() + b"aaa"))
+    config.write_text(config.read_text() + 'unsubscribe_address = "unsubscribe+{token}@shop.example"\n')
+    output = CliRunner().invoke(main, ["--config", str(config), "explain", "--store", str(path)]).output
+    assert "forged (by token:unsubscribe: bad-mac)" in output
 
 
 def test_rfc6376_dkim_is_verified_on_request(database: Store, monkeypatch: pytest.MonkeyPatch) -> None:

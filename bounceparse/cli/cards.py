@@ -282,6 +282,7 @@ _SUPPRESSION = (
 )
 _GROUND = (
     "occurred_at", "diagnostic", "reporting_mta", "rule", "matched", "trust", "matched_by", "message_id", "mailbox",
+    "reporter_auth",
 )  # fmt: skip
 _SENT = (
     "message_id", "recipient", "subject", "stream", "sent_at", "status", "reason", "status_at", "presumed",

@@ -161,6 +161,7 @@ def _print_preview(preview: Preview) -> None:
             ("recorded", "already" if preview.is_known else "not yet: what follows is what would be"),
             ("as", f"{row.outcome.status} {row.outcome.recipient or ''}"),
             ("trust", f"{row.trust} ({evidence})"),
+            ("reporter", row.reporter_auth),
             ("stream", row.stream),
             ("customer", row.customer),
             ("policy", _policy_words(preview)),

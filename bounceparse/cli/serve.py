@@ -31,6 +31,7 @@ def serve(session: Session, one_click: bool, host: str, port: int, certificate: 
     Mail clients post to the unsubscribe_url of [signing]; the token in it says who wants out of what. Refusals are
     written to standard error, one line each.
     """
+    from bounceparse.rules import packaged_rules
     from bounceparse.web.one_click import OneClick
     from bounceparse.web.one_click import serve as listen
 
@@ -44,6 +45,7 @@ def serve(session: Session, one_click: bool, host: str, port: int, certificate: 
         context.load_cert_chain(certificate, key)
     with session.store() as store:
         store.take_clicks()  # what a crash left behind
+        packaged_rules()  # read now, and not while the first client waits
         application = OneClick(store, lambda verdict, client: complain(f"one-click: refused {client}: {verdict}"))
         with listen(application, host, port, context) as server:
             scheme = "https" if certificate else "http"

@@ -29,6 +29,7 @@ class Ground:
         rule, matched: the rule that decided, and the words of the report that it found.
         trust, matched_by: how far it is proven to be about mail of ours, and by what.
         message_id, mailbox: the message of ours, and the mailbox that the report came into.
+        reporter_auth: what our own server found of the reporter's authenticity.
     """
 
     occurred_at: datetime | None
@@ -40,6 +41,7 @@ class Ground:
     matched_by: str | None
     message_id: str | None
     mailbox: str
+    reporter_auth: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ _GROUND = [
     outcomes.c.matched_by,
     outcomes.c.message_id,
     outcomes.c.mailbox,
+    outcomes.c.reporter_auth,
 ]
 
 
