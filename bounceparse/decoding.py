@@ -9,7 +9,6 @@ import re
 from bounceparse.lazy import pattern
 
 _WORD = pattern(r"=\?([\w.:+-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?]*)\?=(\s+(?==\?))?", re.ASCII)
-_SPACE = pattern(r"\s+")
 # Codecs that are no charsets: quadratic, escaping or not text.
 _NO_CHARSETS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined"})
 _ASCII_CHARSETS = frozenset(("us-ascii", "utf-8", "UTF-8", "US-ASCII", "iso-8859-1", "ISO-8859-1", "windows-1252"))
@@ -110,7 +109,7 @@ def html_to_text(markup: str) -> str:
     for name in ("style", "script", "head", "title"):
         markup = _without_element(markup, name)
     markup = _COMMENT_START.sub(" ", markup) if "<!--" in markup and "-->" not in markup else _without_comments(markup)
-    markup = _BLOCK_TAG.sub("\n", _SPACE.sub(" ", markup))
+    markup = _BLOCK_TAG.sub("\n", _single_spaced(markup))
     text = _TAG.sub(" ", markup)
     if "&" in text:
         from html import unescape
@@ -122,6 +121,13 @@ def html_to_text(markup: str) -> str:
 _COMMENT_START = pattern("<!--")
 _BLOCK_TAG = pattern(r"</?(?:br|p|div|tr|li|h[1-6]|table|pre|blockquote|ul|ol|hr)\b[^<>]*>", re.IGNORECASE)
 _TAG = pattern(r"<[a-zA-Z/!?][^<>]*>")
+
+
+def _single_spaced(markup: str) -> str:
+    """``markup`` with each run of white space turned into one space, those at the ends too."""
+    before, behind = " " * markup[:1].isspace(), " " * markup[-1:].isspace()
+    text = " ".join(markup.split())
+    return f"{before}{text}{behind}" if text else before
 
 
 def _without_comments(markup: str) -> str:

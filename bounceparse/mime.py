@@ -51,6 +51,8 @@ _USUAL = Limits()
 _VALUE_CAP = 16_384  # of one header field that is decoded
 _LONE_CR = pattern(rb"\r(?!\n)")
 _CONTINUES = (b" ", b"\t")  # a space or a tab folds a header field (RFC 5322 section 2.2.3)
+# What a header block mostly begins with: told without a pattern
+_USUAL_FIRST = (b"Content-Type:", b"Content-Description:", b"Return-Path:", b"Received:", b"From:", b"Date:")
 _FIELD_LINE = pattern(rb"[!-9;-~]+[ \t]*:")
 _TYPE = pattern(rb"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
 _PARAM = pattern(r';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.DOTALL)
@@ -161,7 +163,9 @@ class Entity:
         self._below: tuple[Entity, ...] | None = None
         self._params: dict[str, str] | None = None
         limit = reading.limits.header
-        if buffer.startswith(b"\n", start) or not _FIELD_LINE.match(buffer, start, min(end, start + 1000)):
+        if not buffer.startswith(_USUAL_FIRST, start) and (
+            buffer.startswith(b"\n", start) or not _FIELD_LINE.match(buffer, start, min(end, start + 1000))
+        ):
             self.body_at = start + 1 if buffer.startswith(b"\n", start) else start
             self._head = b"\n"
         else:

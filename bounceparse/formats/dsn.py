@@ -190,7 +190,8 @@ def split_blocks(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
     """
     message: dict[str, str] = {}
     blocks: list[dict[str, str]] = []
-    for chunk in _BLANK.split(text):
+    # a line of white space alone ends in white space
+    for chunk in _BLANK.split(text) if " \n" in text or "\t\n" in text else text.split("\n\n"):
         fields = parse_fields(chunk)
         if not fields:
             continue
