@@ -1,4 +1,7 @@
-"""The schema (SQLModel). All tables are ``bounceparse_*`` and live in a :data:`METADATA` of their own.
+"""The schema. All tables are ``bounceparse_*`` and live in a :data:`METADATA` of their own.
+
+A table is declared as SQLModel has it, but made without SQLModel, whose import takes longer than a poll that finds
+nothing new; :mod:`bounceparse.db.models` makes SQLModel's classes of these.
 
 Migrations must give the same schema (a test compares them). There are no foreign keys on purpose: ledger rows and raw
 messages are pruned long before the outcomes that point to them, and bulk writes do not pay for checks.
@@ -10,7 +13,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
 
 from bounceparse.db.types import BigId, Text, Utc
 
@@ -36,30 +38,27 @@ KNOWN_CATEGORY = "category IN ('marketing', 'transactional')"
 
 
 def _id() -> Any:
-    return Field(default=None, sa_column=sa.Column(BigId, primary_key=True))
+    return sa.Column(BigId, primary_key=True)
 
 
 def _text(*, null: bool = False, **extra: Any) -> Any:
-    return Field(default=None if null else ..., sa_column=sa.Column(Text, nullable=null, **extra))
+    return sa.Column(Text, nullable=null, **extra)
 
 
 def _number(*, null: bool = False, big: bool = False) -> Any:
-    kind = sa.BigInteger if big else sa.Integer
-    return Field(default=None if null else ..., sa_column=sa.Column(kind, nullable=null))
+    return sa.Column(sa.BigInteger if big else sa.Integer, nullable=null)
 
 
 def _time(*, null: bool = True) -> Any:
-    return Field(default=None if null else ..., sa_column=sa.Column(Utc, nullable=null))
+    return sa.Column(Utc, nullable=null)
 
 
 def _flag() -> Any:
-    return Field(default=False, sa_column=sa.Column(sa.Boolean, nullable=False, server_default=sa.false()))
+    return sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
 
 
 def _bytes(*, null: bool = False, unique: bool = False) -> Any:
-    return Field(
-        default=None if null else ..., sa_column=sa.Column(sa.LargeBinary, nullable=null, unique=unique or None)
-    )
+    return sa.Column(sa.LargeBinary, nullable=null, unique=unique or None)
 
 
 def _some(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
@@ -67,11 +66,31 @@ def _some(name: str, *columns: str, where: str, unique: bool = False) -> sa.Inde
     return sa.Index(name, *columns, unique=unique, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
-class _Table(SQLModel):
-    metadata: ClassVar[sa.MetaData] = METADATA
+def _key() -> Any:
+    return sa.Column(sa.LargeBinary, primary_key=True)
 
 
-class MessageRow(_Table, table=True):
+def _given_id() -> Any:
+    return sa.Column(sa.BigInteger, primary_key=True, autoincrement=False)
+
+
+class Table:
+    """What the declarations share: the columns of a class become :attr:`__table__`."""
+
+    __tablename__: ClassVar[str]
+    __table_args__: ClassVar[tuple[Any, ...]] = ()
+    __table__: ClassVar[sa.Table]
+
+    def __init_subclass__(cls) -> None:
+        columns = []
+        for name, column in vars(cls).items():
+            if isinstance(column, sa.Column):
+                column.name = column.key = name
+                columns.append(column)
+        cls.__table__ = sa.Table(cls.__tablename__, METADATA, *columns, *cls.__table_args__)
+
+
+class MessageRow(Table):
     """A message that lay in a mailbox or was replayed. ``key`` is the report key; ``raw`` is zlib-compressed.
 
     ``uid`` is 0 for what was replayed, which is then known by its source and content.
@@ -108,7 +127,7 @@ class MessageRow(_Table, table=True):
     marked_at: datetime | None = _time()
 
 
-class OutcomeRow(_Table, table=True):
+class OutcomeRow(Table):
     """One outcome, with what it was matched to.
 
     ``recipient`` is the ledger's spelling where it was matched, ``reported_recipient`` the report's. ``seq``
@@ -190,7 +209,7 @@ class OutcomeRow(_Table, table=True):
     will_retry_until: datetime | None = _time()
 
 
-class SentRow(_Table, table=True):
+class SentRow(Table):
     """The ledger: one message to one recipient. Keys are what lookups compare; the spelling received stands beside.
 
     The delivery status and the two answers of a recipient stand apart: a complaint proves delivery. The ids and their
@@ -237,7 +256,7 @@ class SentRow(_Table, table=True):
     logged_at: datetime | None = _time()
 
 
-class InboxRow(_Table, table=True):
+class InboxRow(Table):
     """What services wrote through the view ``bounceparse_v1_sent``: it enters the ledger at the next poll."""
 
     __tablename__ = "bounceparse_inbox"
@@ -263,7 +282,7 @@ class InboxRow(_Table, table=True):
     status_at: datetime | None = _time()
 
 
-class StreamRow(_Table, table=True):
+class StreamRow(Table):
     """What messages are sent by: ``sender`` is the tenant, ``category`` ``marketing`` or ``transactional``."""
 
     __tablename__ = "bounceparse_streams"
@@ -272,7 +291,7 @@ class StreamRow(_Table, table=True):
     category: str = _text()
 
 
-class StandingRow(_Table, table=True):
+class StandingRow(Table):
     """Why an address, or a domain (``@example.com``), is not mailed; one row a subject, scope and cause.
 
     ``scope`` is ``all``, ``from:DOMAIN``, ``marketing:SENDER``, ``sender:SENDER`` or ``list:ID``. A lifted row stays,
@@ -311,7 +330,7 @@ class StandingRow(_Table, table=True):
     paused_until: datetime | None = _time()
 
 
-class EventRow(_Table, table=True):
+class EventRow(Table):
     """Many suppressions at once from one provider for one reason, which more likely tell of a fault there than of many dead addresses.
 
     ``state`` is ``open``, ``released`` (they act now) or ``discarded`` (they never count).
@@ -332,7 +351,7 @@ class EventRow(_Table, table=True):
     note: str | None = _text(null=True)
 
 
-class HealthRow(_Table, table=True):
+class HealthRow(Table):
     """How a stream does: ``level`` is ``ok``, ``warn`` or ``stop``; ``numbers`` holds what it was judged by, as JSON.
 
     A stop, by threshold or by hand, holds until a person releases it; what came before ``released_at`` never stops again.
@@ -350,7 +369,7 @@ class HealthRow(_Table, table=True):
     note: str | None = _text(null=True)
 
 
-class AlertRow(_Table, table=True):
+class AlertRow(Table):
     """Something that a person should know: told once an event (``kind`` and ``subject``), then daily while it lasts."""
 
     __tablename__ = "bounceparse_alerts"
@@ -368,7 +387,7 @@ class AlertRow(_Table, table=True):
     ended_at: datetime | None = _time()
 
 
-class AuditRow(_Table, table=True):
+class AuditRow(Table):
     """What a person did, or had done: who lifted, suppressed, released, stopped, erased or decided what, and why."""
 
     __tablename__ = "bounceparse_audit"
@@ -383,15 +402,15 @@ class AuditRow(_Table, table=True):
     detail: str | None = _text(null=True)
 
 
-class TombstoneRow(_Table, table=True):
+class TombstoneRow(Table):
     """The report key of an erased message: a mailbox that still holds it cannot bring the person back."""
 
     __tablename__ = "bounceparse_tombstones"
-    key: bytes = Field(sa_column=sa.Column(sa.LargeBinary, primary_key=True))
+    key: bytes = _key()
     erased_at: datetime = _time(null=False)
 
 
-class FenceRow(_Table, table=True):
+class FenceRow(Table):
     """How often the lock of a mailbox changed hands: a poller commits only while the number is the one it was given."""
 
     __tablename__ = "bounceparse_fences"
@@ -401,7 +420,7 @@ class FenceRow(_Table, table=True):
     taken_at: datetime = _time(null=False)
 
 
-class HistoryRow(_Table, table=True):
+class HistoryRow(Table):
     """What an outcome was before reclassifying changed it: its status and reason, and all that changed as JSON.
 
     ``version`` is the bounceparse that found the present answer, ``changed`` the former values by column.
@@ -418,7 +437,7 @@ class HistoryRow(_Table, table=True):
     changed: str = _text()
 
 
-class TokenRow(_Table, table=True):
+class TokenRow(Table):
     """Which message to whom a signed token is of; kept as long as its token may come back, longer than the ledger."""
 
     __tablename__ = "bounceparse_tokens"
@@ -426,7 +445,7 @@ class TokenRow(_Table, table=True):
         sa.UniqueConstraint("message_key", "recipient_key", name="uq_bounceparse_tokens_message"),
         sa.Index("ix_bounceparse_tokens_recipient_key", "recipient_key"),
     )
-    id: int | None = Field(default=None, sa_column=sa.Column(sa.BigInteger, primary_key=True, autoincrement=False))
+    id: int | None = _given_id()
     message_id: str = _text()
     message_key: str = _text()
     recipient: str = _text()
@@ -436,7 +455,7 @@ class TokenRow(_Table, table=True):
     created_at: datetime = _time(null=False)
 
 
-class ClickRow(_Table, table=True):
+class ClickRow(Table):
     """A one-click request that was answered while another writer was at work; it is recorded after that one.
 
     On SQLite, where any writer waits for any other, the table in use lies in a file beside the database.
@@ -448,7 +467,7 @@ class ClickRow(_Table, table=True):
     clicked_at: datetime = _time(null=False)
 
 
-class RequestRow(_Table, table=True):
+class RequestRow(Table):
     """An unsubscribe request that did not act by itself, or a mail that speaks of it, for a person to decide.
 
     ``state`` is ``pending``, ``accepted`` or ``rejected``; ``scopes`` what accepting suppresses, parted by spaces.
@@ -474,7 +493,7 @@ class RequestRow(_Table, table=True):
     note: str | None = _text(null=True)
 
 
-class OutboxRow(_Table, table=True):
+class OutboxRow(Table):
     """An event for the configured endpoints, written in the transaction that made it so; ids grow in the order of commits.
 
     ``kind`` is ``outcome``, ``standing`` or ``stream``; ``subject`` is what events are kept in order for: an address key,
@@ -493,7 +512,7 @@ class OutboxRow(_Table, table=True):
     created_at: datetime = _time(null=False)
 
 
-class DeliveryRow(_Table, table=True):
+class DeliveryRow(Table):
     """One event on its way to one endpoint: ``state`` is ``waiting``, ``delivered`` or ``dead``."""
 
     __tablename__ = "bounceparse_deliveries"
@@ -514,7 +533,7 @@ class DeliveryRow(_Table, table=True):
     error: str | None = _text(null=True)
 
 
-class ApiTokenRow(_Table, table=True):
+class ApiTokenRow(Table):
     """A bearer token of the API, by its SHA-256; ``sender`` limits it to the streams of one tenant."""
 
     __tablename__ = "bounceparse_api_tokens"
@@ -529,7 +548,7 @@ class ApiTokenRow(_Table, table=True):
     revoked_at: datetime | None = _time()
 
 
-class UserRow(_Table, table=True):
+class UserRow(Table):
     """Somebody who signs in to the panel; ``password`` is a scrypt hash with its salt and cost, ``role`` read or write."""
 
     __tablename__ = "bounceparse_users"
@@ -541,17 +560,17 @@ class UserRow(_Table, table=True):
     disabled_at: datetime | None = _time()
 
 
-class SessionRow(_Table, table=True):
+class SessionRow(Table):
     """Somebody signed in: the SHA-256 of the cookie's value."""
 
     __tablename__ = "bounceparse_sessions"
-    hash: bytes = Field(sa_column=sa.Column(sa.LargeBinary, primary_key=True))
+    hash: bytes = _key()
     name: str = _text()
     created_at: datetime = _time(null=False)
     expires_at: datetime = _time(null=False)
 
 
-class StateRow(_Table, table=True):
+class StateRow(Table):
     """Numbers that must survive: ``seq`` (its row is also the lock that puts writers in a line), ``ledger``, ..."""
 
     __tablename__ = "bounceparse_state"
@@ -559,31 +578,25 @@ class StateRow(_Table, table=True):
     value: int = _number(big=True)
 
 
-def _table(model: type[SQLModel]) -> sa.Table:
-    table = METADATA.tables[str(model.__tablename__)]
-    assert isinstance(table, sa.Table)
-    return table
-
-
-messages = _table(MessageRow)
-outcomes = _table(OutcomeRow)
-sent = _table(SentRow)
-inbox = _table(InboxRow)
-streams = _table(StreamRow)
-standing = _table(StandingRow)
-history = _table(HistoryRow)
-tokens = _table(TokenRow)
-requests = _table(RequestRow)
-clicks = _table(ClickRow)
-state = _table(StateRow)
-events = _table(EventRow)
-health = _table(HealthRow)
-alerts = _table(AlertRow)
-audit = _table(AuditRow)
-tombstones = _table(TombstoneRow)
-fences = _table(FenceRow)
-outbox = _table(OutboxRow)
-deliveries = _table(DeliveryRow)
-api_tokens = _table(ApiTokenRow)
-users = _table(UserRow)
-sessions = _table(SessionRow)
+messages = MessageRow.__table__
+outcomes = OutcomeRow.__table__
+sent = SentRow.__table__
+inbox = InboxRow.__table__
+streams = StreamRow.__table__
+standing = StandingRow.__table__
+history = HistoryRow.__table__
+tokens = TokenRow.__table__
+requests = RequestRow.__table__
+clicks = ClickRow.__table__
+state = StateRow.__table__
+events = EventRow.__table__
+health = HealthRow.__table__
+alerts = AlertRow.__table__
+audit = AuditRow.__table__
+tombstones = TombstoneRow.__table__
+fences = FenceRow.__table__
+outbox = OutboxRow.__table__
+deliveries = DeliveryRow.__table__
+api_tokens = ApiTokenRow.__table__
+users = UserRow.__table__
+sessions = SessionRow.__table__
