@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 
+import sqlalchemy as sa
+
 from bounceparse.db import erase, figures, retention
 from bounceparse.db.audit import PAGE, AuditEntry, audit_page, note_audit
 from bounceparse.db.backscatter import count_backscatter
@@ -17,6 +19,7 @@ from bounceparse.db.figures import Figure
 from bounceparse.db.hashed import hashed_subject, hashing_key
 from bounceparse.db.intake import take_inbox
 from bounceparse.db.mentions import Mentions
+from bounceparse.db.probes import forget_probes
 from bounceparse.db.pseudonyms import address_rules, pseudonymise
 from bounceparse.db.retention import Countable, Retention
 from bounceparse.db.suppression_import import import_suppressions
@@ -162,6 +165,19 @@ class KeepingStore:
         labels = (mailbox, result)
         with self._database.write() as connection:
             figures.add_totals(connection, [Figure("polls", labels, 1), Figure("seconds", labels, seconds)])
+
+    def forget_probes(self, domain: str) -> int:
+        """Delete all that is recorded of addresses of this domain, which only probes have; returns how many outcomes."""
+        with self._database.write() as connection:
+            return forget_probes(connection, domain)
+
+    def database_time(self) -> datetime | None:
+        """What time it is at the database's server; None where that is this machine's clock (SQLite)."""
+        if self._database.is_sqlite:
+            return None
+        with self._database.read() as connection:
+            now: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+            return now
 
     def audit(self, subject: str | None = None, since: datetime | None = None) -> Iterator[AuditEntry]:
         """Who did what, oldest first; of one ``subject`` (an address, ``@domain``, a stream), and not before ``since``."""
