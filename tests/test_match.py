@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from outcome_factory import make_outcome
 
 from bounceparse.clues import Clues, Key, find_clues, message_key
-from bounceparse.match import UNMATCHED, Found, Lookup, Match, Sent, match, matched_status
+from bounceparse.match import UNMATCHED, Found, Lookup, Match, Sent, match, matched_status, settle_by_signature
 from bounceparse.outcomes import Status, Trust
+from bounceparse.signatures import Signature
+from bounceparse.verp import Verdict
 
 
 class FakeLedger:
@@ -146,3 +149,70 @@ def test_a_batch_asks_the_ledger_once() -> None:
     ledger = FakeLedger(("1@shop.example", "jan@example.pl"))
     assert len(match([find_clues(make_outcome()) for _ in range(200)], ledger)) == 200
     assert ledger.questions == 1
+
+
+# What a token makes of it
+
+SENT = Sent(7, "1@shop.example", "Jan@Example.pl", "jan@example.pl", None, None, None, None, None)
+LADDER = Match(SENT._replace(id=8), Trust.CORRELATED, "message-id:returned", "1@shop.example")
+PATH, FEEDBACK = "token:return-path", "token:feedback-id"
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict", "recipients", "known", "expected"),
+    [
+        (PATH, Verdict.VALID, ("jan@example.pl",), True, (7, Trust.VERIFIED, PATH, "4711")),
+        (PATH, Verdict.VALID, (), True, (7, Trust.VERIFIED, PATH, "4711")),
+        (PATH, Verdict.VALID, ("jan",), True, (7, Trust.VERIFIED, PATH, "4711")),
+        (PATH, Verdict.VALID, ("x@example.pl",), True, (7, Trust.FORWARDED, PATH, "4711")),
+        (PATH, Verdict.VALID, (), False, (8, Trust.CORRELATED, "message-id:returned", "1@shop.example")),
+        (PATH, Verdict.BAD_MAC, (), False, (None, Trust.FORGED, PATH, "bad-mac")),
+        (PATH, Verdict.EXPIRED, (), True, (None, Trust.UNVERIFIED, PATH, "expired 4711")),
+        (PATH, Verdict.UNKNOWN_KEY, (), False, (None, Trust.UNVERIFIED, PATH, "unknown-key")),
+        (FEEDBACK, Verdict.EXPIRED, (), True, (8, Trust.CORRELATED, "message-id:returned", "1@shop.example")),
+    ],
+)
+def test_a_token_goes_before_the_ladder(
+    source: str,
+    verdict: Verdict,
+    recipients: tuple[str, ...],
+    known: bool,
+    expected: tuple[int | None, Trust, str, str],
+) -> None:
+    """The trust table, line by line."""
+    holds = verdict in (Verdict.VALID, Verdict.EXPIRED)
+    signature = Signature(source, verdict, 4711 if holds else None)
+    found = settle_by_signature(signature, SENT if known else None, LADDER, recipients)
+    assert (found.sent.id if found.sent else None, found.trust, found.matched_by, found.evidence) == expected
+
+
+def test_a_token_that_nobody_knows_yet_says_so_where_nothing_else_matches() -> None:
+    found = settle_by_signature(Signature(PATH, Verdict.VALID, 4711), None, UNMATCHED, ())
+    assert (found.sent, found.trust, found.matched_by, found.evidence) == (
+        None,
+        Trust.UNVERIFIED,
+        PATH,
+        "unknown-id 4711",
+    )
+    assert settle_by_signature(None, None, LADDER, ()) is LADDER
+
+
+def test_the_last_rung_is_asked_for_only_where_no_id_leads_anywhere_and_leads_to_no_row() -> None:
+    """Recipient, subject and time: a hint for people."""
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+
+    class BySubject(FakeLedger):
+        def find(self, lookups: Iterable[Lookup]) -> dict[Lookup, Found]:
+            asked = list(lookups)
+            weak = [one for one in asked if one.key is Key.SUBJECT]
+            rows = tuple(SENT._replace(message_id=str(days), sent_at=at - timedelta(days)) for days in (30, 9, 3))
+            return super().find(one for one in asked if one not in weak) | {one: Found(rows, False) for one in weak}
+
+    ledger = BySubject(("1@shop.example", "jan@example.pl"))
+    none = Clues((), ("jan@example.pl",), None, "Hello", at)
+    some = Clues(find_clues(make_outcome()).ladder, ("jan@example.pl",), None, "Hello", at)
+    (weak, strong) = match([none, some], ledger)
+    assert (weak.sent, weak.trust, weak.matched_by, weak.evidence) == (None, Trust.UNVERIFIED, "recipient-subject", "3")
+    assert strong.trust is Trust.CORRELATED and ledger.questions == 2
+    (verp,) = match([Clues((), (), "jan@example.pl")], FakeLedger())
+    assert (verp.sent, verp.matched_by, verp.evidence) == (None, "verp", "jan@example.pl")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from bounceparse.cli import main
 from bounceparse.config import load_keyring, load_settings
 from bounceparse.errors import ConfigError
-from bounceparse.rewriting import find_verp_recipient, unwrap
+from bounceparse.outgoing import Outgoing, outgoing_headers, sign_message_id
+from bounceparse.rewriting import find_provider_id, find_verp_recipient, unwrap
 from bounceparse.verp import (
     TOKEN_IDS,
     TOKEN_LENGTH,
@@ -226,6 +227,44 @@ def test_plain_verp_names_its_recipient(address: str) -> None:
 @pytest.mark.parametrize("address", [f"b+{TOKEN}@{DOMAIN}", "jan=example.pl@x.example", "jan@example.pl", "list-bounces@lists.example", ""])  # fmt: skip
 def test_other_addresses_name_nobody(address: str) -> None:
     assert find_verp_recipient(address) is None
+
+
+def test_a_providers_return_path_holds_its_id() -> None:
+    ses = "0102018f00000000-12345678-1234-1234-1234-123456789012-000000"
+    assert find_provider_id(f"{ses.upper()}@mail.shop.example") == ses
+    assert find_provider_id("jan@example.pl") is None
+
+
+# Where tokens stand in outgoing mail
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "words"),
+    [
+        ("return_path", "b{token}@bounces.example", "set {token} off"),
+        ("unsubscribe_address", "u+{token}x@shop.example", "set {token} off"),
+        ("message_id", "m.{token}@shop.example", "{token}@DOMAIN"),
+        ("message_id", "shop.example", "before the @"),
+    ],
+)
+def test_a_template_whose_tokens_would_not_be_found_is_refused(name: str, template: str, words: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Outgoing(**{name: template})  # type: ignore[arg-type]
+    assert words in str(raised.value)
+
+
+def test_every_place_of_outgoing_mail_has_a_token_of_its_purpose() -> None:
+    outgoing = Outgoing(return_path="b-{token}@bounces.example", message_id="{token}@Shop.example")
+    made = outgoing_headers(KEYS, outgoing, 4711, TODAY, sign_message_id(KEYS, 4711, "Shop.example"))
+    assert made.return_path and made.message_id and made.envelope_id
+    assert outgoing.token_domains == {"bounces.example", "shop.example"}
+    for purpose, text, domain in (
+        (Purpose.RETURN_PATH, made.return_path, "bounces.example"),
+        (Purpose.MESSAGE_ID, made.message_id, "shop.example"),
+        (Purpose.ENVELOPE_ID, made.envelope_id, ""),
+    ):
+        found = verify(KEYS, purpose, find_tokens(text)[0], domain, today=TODAY)
+        assert (found.verdict, found.token_id) == (Verdict.VALID, 4711)
 
 
 # The keys command
