@@ -61,7 +61,9 @@ _OPENERS = " '\"<([{`"
 
 
 # An address, whose words say nothing: no-such-user@blocked.example was not blocked.
-_ADDRESS = pattern(r"[^\s<>\"'(),;:\[\]]{1,256}@(?:[^\s<>\"'(),;:\[\].]+\.?)+")
+_BEFORE_ADDRESS = pattern(r"[\s<>\"'(),;:\[\]]")
+_DOMAIN = pattern(r"(?:[^\s<>\"'(),;:\[\].]+\.?)+")
+_LOCAL_CAP = 256
 _WORD = pattern(r"\w")
 
 
@@ -92,6 +94,23 @@ def fold(text: str) -> str:
 def mask(words: str) -> str:
     """``words`` with an x for every letter and digit: as long as before, and without a meaning."""
     return _WORD.sub("x", words)
+
+
+def _mask_addresses(text: str) -> str:
+    """``text`` with its addresses masked, found from each @ outwards: a pattern for them would try every character."""
+    pieces: list[str] = []
+    done = 0
+    at = text.find("@")
+    while at >= 0:
+        before = text[max(done, at - _LOCAL_CAP) : at]
+        stop = _BEFORE_ADDRESS.search(before[::-1])
+        local = stop.start() if stop else len(before)
+        domain = _DOMAIN.match(text, at + 1)
+        if local and domain:
+            pieces += text[done : at - local], mask(text[at - local : domain.end()])
+            done = domain.end()
+        at = text.find("@", max(done, at + 1))
+    return "".join(pieces) + text[done:]
 
 
 @dataclass(slots=True)
@@ -150,7 +169,7 @@ def read_reply(text: str) -> Reply:
     if around[4:6] == "50" and (refusal := _PIPELINED.match(around)):
         around = refusal[1]
     if "@" in around:
-        around = _ADDRESS.sub(lambda found: mask(found[0]), around)
+        around = _mask_addresses(around)
     head = _HEAD.match(around)
     cuts: tuple[tuple[int, int], ...] = ()
     last = None
