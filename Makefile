@@ -32,6 +32,7 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/parse.py --rounds 5
 	$(VENV)/bin/python benchmarks/imports.py
 	$(VENV)/bin/python benchmarks/health.py --rows 200000 --day 100000
+	$(VENV)/bin/python benchmarks/standing.py
 
 check: lint types contracts
 

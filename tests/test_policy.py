@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bounceparse.causes import TABLE
+from bounceparse.causes import SETTINGS, TABLE, Cause, change_cause, change_table, find_contradiction
+from bounceparse.config import build_policy, load_settings
+from bounceparse.errors import ConfigError
 from bounceparse.outcomes import REASONS, Status, Trust
-from bounceparse.policy import NOT_COVERED, Coverage, Event, Policy, Proof, Suppression, judge_address, judge_domain
+from bounceparse.policy import (
+    NOT_COVERED,
+    Changes,
+    Coverage,
+    Event,
+    Policy,
+    Proof,
+    Suppression,
+    judge_address,
+    judge_domain,
+)
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ANY = Policy(trust=Proof.ANY)
@@ -222,3 +237,125 @@ def test_order_of_arrival_does_not_matter() -> None:
     """The same history in any order gives the same suppressions."""
     events = [event("mailbox-full", day) for day in (0, 5, 10, 14)] + [event("abuse", 20)]
     assert judged(*events) == judged(*reversed(events))
+
+
+def test_proof_is_required_where_the_ledger_covers_the_stream() -> None:
+    """A report that leads to a stream is judged by that stream's coverage, whatever its mailbox."""
+    weak = [event("user-unknown", day, trust="unverified", stream="news") for day in (0, 1)]
+    covered = Coverage(frozenset({"bounces"}), frozenset({"orders"}))
+    assert len(judged(*weak, policy=Policy(), coverage=covered)) == 1
+    assert judged(*weak, policy=Policy(), coverage=Coverage(streams=frozenset({"news"}))) == []
+    strict = Policy(streams={"news": Changes(trust=Proof.REQUIRE)})
+    assert judged(*weak, policy=strict) == []
+    assert len(judged(*[one._replace(stream=None) for one in weak], policy=strict)) == 1
+
+
+# -- the table as data
+
+
+def told(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        configured(text)
+    return str(caught.value)
+
+
+def configured(text: str) -> Policy:
+    Path("bounceparse.toml").write_text(text)
+    return build_policy(load_settings("bounceparse.toml"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_configuration_changes_the_table(folder: Path) -> None:
+    """For all, for a sender and for a stream, each on top of the other; what is not given stays."""
+    policy = configured("""
+        [policy]
+        cause.mailbox-full.needs = 6
+        [policy.breaker]
+        count = 20
+        pause = "24h"
+        [sender.shop.policy]
+        trust = "require"
+        cause.mailbox-full.lasts = 0
+        [stream.news.policy.cause.mailbox-full]
+        acts = false
+    """)
+
+    def full(stream: str | None, sender: str) -> tuple[bool, int, int | None]:
+        (found,) = [cause for cause in policy.of(stream, sender).table if cause.name == "mailbox-full"]
+        return found.acts, found.needs, found.lasts
+
+    assert full(None, "") == (True, 6, 30)
+    assert full(None, "shop") == (True, 6, None)
+    assert full("news", "shop") == (False, 6, None)
+    assert [policy.of("news", sender).trust for sender in ("shop", "club")] == [Proof.REQUIRE, Proof.AUTO]
+    assert policy.of("orders", "club") is policy
+    assert (policy.breaker.count, policy.breaker.pause) == (20, timedelta(hours=24))
+    assert configured("[policy]") == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[policy.cause.mailbox-ful]\nneeds = 1",
+            "[policy] cause: unknown cause 'mailbox-ful': known are dead-address, ",
+        ),
+        (
+            "[policy.cause.mailbox-full]\nneed = 1",
+            "[policy.cause.mailbox-full] need: unknown key: known are acts, days, ",
+        ),
+        (
+            "[stream.a.policy.cause.undefined]\nx = 1",
+            "[stream.a.policy.cause.undefined] x: unknown key: known are acts",
+        ),
+        ("[sender.a.policy]\nbreaker = 1", "[sender.a.policy] breaker: unknown key: known are cause, "),
+        (
+            "[policy.cause.mailbox-full]\ndays = 9",
+            "[policy.cause.mailbox-full] days: 4 counts cannot lie on 9 days: raise",
+        ),
+        ("[policy.cause.dead-address]\nneeds_proved = 3", "needs_proved: proof must not make it harder to act: write"),
+        ("[policy.cause.domain-down]\nwindow = 9", "window: counts are forgotten before they lie 21 days apart: raise"),
+        ("[policy.cause.unsubscribe]\nacts = false", "acts: who asks to be left alone must be: remove it"),
+        ("[sender.a.policy.cause.undefined]\nspread = 99", "[sender.a.policy.cause.undefined] window: counts are"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error(folder: Path, text: str, said: str) -> None:
+    """With the file, the setting and what to do, as in the rules."""
+    message = told(text)
+    assert message.startswith(str(folder / "bounceparse.toml"))
+    assert said in message
+
+
+@given(
+    st.sampled_from(TABLE),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.integers(0 if name in ("lasts", "spread", "needs_proved") else 1, 400) for name in SETTINGS[1:]
+        },
+    ),
+)
+def test_a_changed_line_can_always_be_met(cause: Cause, values: dict[str, int]) -> None:
+    """Whatever is set, some history acts: what contradicts itself is told where it is configured, and gives way."""
+    changed = change_cause(cause, values)
+    assert changed.days <= changed.needs
+    assert changed.needs_proved <= changed.needs
+    assert changed.spread <= changed.window
+    assert changed.lasts != 0
+    if not find_contradiction(cause, values):
+        assert all(
+            getattr(changed, name) == (value or None if name == "lasts" else value) for name, value in values.items()
+        )
+
+
+def test_one_count_may_be_made_enough() -> None:
+    """``needs = 1`` alone takes the days along that two counts had to lie on."""
+    eager = Policy(trust=Proof.ANY, table=change_table(TABLE, {"blocked-by-recipient": {"needs": 1}}))
+    assert len(judged(event("recipient-blocks-sender"), policy=eager)) == 1
+    never = Policy(trust=Proof.ANY, table=change_table(TABLE, {"complaint": {"acts": 0}}))
+    assert judged(event("abuse"), policy=never) == []
