@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 
 from bounceparse.codes import Phase
 from bounceparse.lazy import pattern
@@ -113,6 +114,8 @@ def find_phase(recipient: RecipientReport, text: str, alone: bool) -> Phase | No
     if "\n>>> " in near:
         return _transcript_phase(near)
     region = f"{recipient.diagnostic or ''} {collapse(near)}".lower()
+    if not _marks()(region.encode("utf-8", "replace")):
+        return None
     for marker in _MARKERS:
         at = region.find(marker)
         if at >= 0 and (phase := _command(region[at + len(marker) : at + len(marker) + 24])):
@@ -123,6 +126,18 @@ def find_phase(recipient: RecipientReport, text: str, alone: bool) -> Phase | No
     if "(state " in region:
         return _STATES.get(region.partition("(state ")[2].partition(")")[0])
     return _transcript_phase(near) if "sent <<<" in region or ">>> " in region else None
+
+
+@cache
+def _marks() -> Callable[[bytes], object]:
+    """Which of all marks stand in a text, in one pass: in most texts none does."""
+    import re2
+
+    marks = re2.Set.SearchSet()
+    for mark in (*_MARKERS, *(sentence for sentence, _ in _SENTENCES), "(state ", "sent <<<", ">>> "):
+        marks.Add(re2.escape(mark))
+    marks.Compile()
+    return marks.Match  # type: ignore[no-any-return]
 
 
 def _near(recipient: RecipientReport, text: str, alone: bool) -> str:
