@@ -163,7 +163,8 @@ def read_generic(prose: Prose) -> DeliveryReport | None:
     phrase = _FAILED.search(said)
     named = BOUNCE_SUBJECT.search(prose.subject[:400])
     trusted = is_daemon(prose) and has_null_sender(prose) and (named or returns_message(prose))
-    if not phrase and not named and not trusted:
+    speaks = named and (is_daemon(prose) or returns_message(prose) or bool(prose.copy))
+    if not phrase and not speaks and not trusted:
         return None
     at = phrase.start() if phrase else 0
     entries = [Entry(address, [said]) for address in header_recipients(prose)] or _listed(said, at, own)
