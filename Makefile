@@ -1,14 +1,15 @@
 # make            build .venv/ with everything that development needs
 # make demo       run the main job on sample mails
 # make test       run the tests
-# make bench      measure: speed of reading mail, of importing
+# make bench      measure: reading, polls, replays, imports, start-up
+# make bench-large  the same at full size: an hour
 # make check      what CI checks beside the tests: lint, format, types, import contracts
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: all demo test bench check lint types contracts clean
+.PHONY: all demo test bench bench-large check lint types contracts clean
 
 all: $(READY)
 
@@ -33,6 +34,19 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/imports.py
 	$(VENV)/bin/python benchmarks/health.py --rows 200000 --day 100000
 	$(VENV)/bin/python benchmarks/standing.py
+	$(VENV)/bin/python benchmarks/startup.py
+	$(VENV)/bin/python benchmarks/poll.py --mails 2000 --ledger 50000
+	$(VENV)/bin/python benchmarks/replay.py --mails 5000
+	$(VENV)/bin/python benchmarks/ledger_import.py
+	$(VENV)/bin/python benchmarks/growth.py
+
+bench-large: $(READY)
+	$(VENV)/bin/python benchmarks/poll.py --mails 20000 --ledger 1000000
+	$(VENV)/bin/python benchmarks/poll.py --mails 20000 --ledger 1000000 --delay 30
+	$(VENV)/bin/python benchmarks/poll.py --mails 2000 --ledger 50000 --large 100000000 --rounds 1
+	$(VENV)/bin/python benchmarks/replay.py --mails 200000 --rounds 1
+	$(VENV)/bin/python benchmarks/ledger_import.py --rows 1000000
+	$(VENV)/bin/python benchmarks/growth.py --outcomes 5000000 --sent 10000000
 
 check: lint types contracts
 
