@@ -3,13 +3,14 @@
 # make test       run the tests
 # make bench      measure: reading, polls, replays, imports, start-up
 # make bench-large  the same at full size: an hour
+# make audit      ask for known weaknesses of installed packages (network)
 # make check      what CI checks beside the tests: lint, format, types, import contracts
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: all demo test bench bench-large check lint types contracts clean
+.PHONY: all demo test bench bench-large check lint types contracts audit clean
 
 all: $(READY)
 
@@ -59,6 +60,12 @@ types: $(READY)
 
 contracts: $(READY)
 	$(VENV)/bin/lint-imports
+
+# Asks the index of advisories about every installed package, with a tool of its own environment; needs the network.
+audit: $(READY)
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --skip-editable --path "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 clean:
 	rm -rf $(VENV) bounceparse-demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

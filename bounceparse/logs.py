@@ -42,12 +42,12 @@ class _Formatter(logging.Formatter):
 
     def __init__(self, *, addresses: bool) -> None:
         super().__init__()
-        self._addresses = addresses
+        self.addresses = addresses
 
     def mask(self, record: logging.LogRecord, text: str) -> str:
         """``text`` as it may be shown at this record's level."""
         text = mask_secrets(text)
-        return text if self._addresses or record.levelno <= logging.DEBUG else mask_addresses(text)
+        return text if self.addresses or record.levelno <= logging.DEBUG else mask_addresses(text)
 
     def message(self, record: logging.LogRecord) -> str:
         """The whole message, with the traceback where there is one."""
@@ -109,9 +109,20 @@ def set_up(form: str = "text", level: str | None = None, *, addresses: bool = Fa
     logger.setLevel((level or ("info" if form == "json" else "warning")).upper())
 
 
+def mask(text: str) -> str:
+    """``text`` as a log may hold it: without secrets, and without addresses unless they are asked for."""
+    text = mask_secrets(text)
+    shown = any(isinstance(one.formatter, _Formatter) and one.formatter.addresses for one in _handlers())
+    return text if shown else mask_addresses(text)
+
+
+def _handlers() -> list[logging.Handler]:
+    return logging.getLogger(NAME).handlers
+
+
 def is_json() -> bool:
     """Whether machines read what is told on standard error."""
-    return any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger(NAME).handlers)
+    return any(isinstance(one.formatter, JsonFormatter) for one in _handlers())
 
 
 def log_event(event: str, message: str, *, level: int = logging.INFO, **fields: Any) -> None:

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 from bounceparse.cli.output import complain
 from bounceparse.errors import BounceparseError, MailboxLocked
 from bounceparse.ingest import PollResult
-from bounceparse.logs import log_event
+from bounceparse.logs import log_event, mask
 
 if TYPE_CHECKING:
     from bounceparse.cli.session import Session
     from bounceparse.db import Store
+
+
+def complain_of_poll(text: str) -> None:
+    """A fault of what runs unattended: as :func:`complain`, but masked as a log is, for that is where it ends."""
+    complain(mask(text))
 
 
 def note_poll(store: Store, result: PollResult, error: BounceparseError | None) -> None:

@@ -10,7 +10,7 @@ import click
 
 from bounceparse.cli import EX_TEMPFAIL
 from bounceparse.cli.health import after_poll
-from bounceparse.cli.monitoring import note_poll, write_metrics
+from bounceparse.cli.monitoring import complain_of_poll, note_poll, write_metrics
 from bounceparse.cli.output import complain, print_json, progress
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError, InputError, MailboxLocked
@@ -86,9 +86,9 @@ def _poll_one(account: ImapAccount, store: Store, rules: RuleSet, *, dry_run: bo
         except BounceparseError as fault:
             error = fault
             skipped = ": skipped" if isinstance(fault, MailboxLocked) else ""
-            complain(f"{fault}{skipped}")
+            complain_of_poll(f"{fault}{skipped}")
         for alert in mailbox.alerts:
-            complain(f"mailbox {account.name}: the server says: {alert}")
+            complain_of_poll(f"mailbox {account.name}: the server says: {alert}")
     tell(result, as_json=as_json, dry_run=dry_run or (error is not None and not result.messages), error=error)
     if not dry_run:
         note_poll(store, result, error)

@@ -13,8 +13,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 from bounceparse.cli.health import after_poll
-from bounceparse.cli.monitoring import note_poll, served_metrics, write_metrics
-from bounceparse.cli.output import complain
+from bounceparse.cli.monitoring import complain_of_poll, note_poll, served_metrics, write_metrics
 from bounceparse.cli.poll import tell
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError
@@ -86,7 +85,7 @@ def _reloaded(session: Session, accounts: list[ImapAccount], names: Sequence[str
         fresh.store().close()
         _ = fresh.rules
     except BounceparseError as error:
-        complain(f"{error}: going on with the old configuration")
+        complain_of_poll(f"{error}: going on with the old configuration")
         return session, accounts
     return fresh, found
 
@@ -128,14 +127,14 @@ def _settle(session: Session, store: Store) -> None:
         after_poll(session, store)
         write_metrics(session, store)
     except BounceparseError as error:
-        complain(str(error))
+        complain_of_poll(str(error))
 
 
 def _report(store: Store, printing: Lock, as_json: bool, result: PollResult, error: BounceparseError | None) -> None:
     """Print what happened, if anything did; called from several threads."""
     with printing:
         if error is not None:
-            complain(str(error))
+            complain_of_poll(str(error))
         if result.fetched or result.marked or error is not None:
             tell(result, as_json=as_json, error=error)
             sys.stdout.flush()
