@@ -133,8 +133,8 @@ def _counted_steps(die_at: int) -> Iterator[Callable[[], int]]:
         step()
 
     @contextmanager
-    def dying_write(self: Database) -> Iterator[sa.Connection]:
-        with write(self) as connection:
+    def dying_write(self: Database, **given: bool) -> Iterator[sa.Connection]:
+        with write(self, **given) as connection:
             yield connection
             step()
         step()

@@ -273,6 +273,7 @@ def test_a_forged_word_is_none(timed: Store) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows a transaction."""
     monkeypatch.setattr(sweeping, "WINDOW", 2)
+    monkeypatch.setattr(sweeping, "WAITING", 2)
 
 
 def _fill(store: Store, count: int) -> None:
@@ -293,7 +294,7 @@ def test_a_poll_does_a_bounded_part_and_the_next_goes_on(timed: Store, clock: Cl
     clock.now += 200 * HOUR
     done, polls = 0, 0
     while (now_done := sum(presumed for _, presumed in _fates(timed).values())) < 100:
-        assert now_done - done <= 10 * 2 * 3 + 2
+        assert now_done - done <= 10 * 2 * (3 + 1)  # steps, rows, walks
         assert polls < 60
         done, polls = now_done, polls + 1
         timed.settle()

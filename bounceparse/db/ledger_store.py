@@ -118,18 +118,20 @@ class LedgerStore:
         return self._sweep(count(), rounds=2)
 
     def _sweep(self, steps: Iterable[int], rounds: int = 0) -> Swept:
-        """Go so many steps; of those over deferred messages one, or until they were all passed in ``rounds`` rounds."""
-        life, swept, left = self._policy.life, Swept(), rounds
-        for step in steps:
+        """Go so many steps; over deferred messages as long as some are due, or until all were passed in ``rounds`` rounds."""
+        life, swept, left, due = self._policy.life, Swept(), rounds, True
+        for _ in steps:
             now = self._clock()
             with self._database.read() as connection:
-                found = sweeping.next_steps(connection, life, now, deferred=step == 0 or left > 0)
+                found = sweeping.next_steps(connection, life, now, deferred=due or left > 0)
             if not found:
                 break
+            done = Swept()
             with self._database.write() as connection:
                 for one in found:
-                    swept += sweeping.take_step(connection, one, life)
+                    done += sweeping.take_step(connection, one, life)
                     left -= one.ends_round
+            swept, due = swept + done, done.softbounce > 0
         return swept
 
     def sent_to(self, address: str, latest: int = 5) -> tuple[SentStatus, ...]:

@@ -20,7 +20,9 @@ from bounceparse.life import GRACE, PRESUMED, Life
 from bounceparse.outcomes import Status
 
 WINDOW = 5_000
-"""Rows looked at in one transaction: a poll never waits long for its turn."""
+"""Messages without a word looked at in one transaction: a poll never waits long for its turn."""
+WAITING = 1_000
+"""Deferred messages looked at in one transaction: most polls find that all of these have longer to wait."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
@@ -135,7 +137,7 @@ def _set_up_walks(connection: Connection, life: Life) -> None:
 def _silent_step(
     connection: Connection, life: Life, window: timedelta, after: Place | None, now: datetime
 ) -> Step | None:
-    rows, to, _ = _stretch(connection, sent.c.sent_at, sa.true(), after, now - GRACE - window)
+    rows, to, _ = _stretch(connection, sent.c.sent_at, sa.true(), after, now - GRACE - window, WINDOW)
     if to is None:
         return None
     return Step(_walk_of(window), rows, _is_within(life, window), Status.INJECTED, to)
@@ -155,7 +157,7 @@ def _is_within(life: Life, window: timedelta) -> sa.ColumnElement[bool]:
 def _deferred_step(connection: Connection, life: Life, after: Place | None, now: datetime) -> Step | None:
     windows = {life.retry_window, *life.by_stream.values()}
     deferred = _is(Status.DEFERRED)
-    rows, to, full = _stretch(connection, sent.c.status_at, deferred, after, now - GRACE - min(windows))
+    rows, to, full = _stretch(connection, sent.c.status_at, deferred, after, now - GRACE - min(windows), WAITING)
     due = sa.and_(
         sa.or_(*(sa.and_(_is_within(life, one), sent.c.status_at <= now - GRACE - one) for one in windows)),
         sa.or_(sent.c.retry_until.is_(None), sent.c.retry_until <= now - GRACE),
@@ -176,20 +178,22 @@ def _stretch(
     where: sa.ColumnElement[bool],
     after: Place | None,
     until: datetime,
+    most: int,
 ) -> tuple[sa.ColumnElement[bool], Place | None, bool]:
-    """The next rows behind ``after`` that are not later than ``until``: their condition, the last one, whether more follow."""
+    """The next ``most`` rows behind ``after`` that are not later than ``until``.
+
+    Answers the condition for them, the place of the last one, and whether more may follow.
+    """
     place = sa.tuple_(time, sent.c.id)
-    rows = time <= until
-    if after is not None:
-        rows = sa.and_(rows, place > _value(after, time))
-    ahead = sa.select(time, sent.c.id).where(rows, where)
+    behind = place > _value(after, time) if after is not None else sa.true()
+    ahead = sa.select(time, sent.c.id).where(behind, time <= until, where)
     end = connection.execute(ahead.order_by(time.desc(), sent.c.id.desc()).limit(1)).first()
     if end is None:  # as mostly: asked first
-        return rows, None, False
-    last = connection.execute(ahead.order_by(time, sent.c.id).offset(WINDOW - 1).limit(1)).first()
-    full = last is not None
+        return behind, None, False
+    last = connection.execute(ahead.order_by(time, sent.c.id).offset(most - 1).limit(1)).first()
     to = Place(*(end if last is None else last))
-    return sa.and_(rows, place <= _value(to, time)), to, full
+    # of two upper bounds SQLite might use the wider
+    return sa.and_(behind, place <= _value(to, time)), to, last is not None
 
 
 def _value(place: Place, time: sa.Column[datetime]) -> sa.Tuple:
