@@ -88,7 +88,11 @@ def test_the_suppression_goes_on_acting(kept: Store, database_url: str) -> None:
         assert rows(database_url, "SELECT subject, reason, lifted_at FROM bounceparse_standing") == [
             (HASH, "user-unknown", None)
         ]
+        assert not kept.standing("Jan@EXAMPLE.pl").mailable
+        assert list(kept.mailable([JAN, OLA], "news")) == [OLA]
         kept.apply_policy()
+    assert kept.lift(JAN, note="came back") == 1
+    assert kept.standing(JAN).mailable
 
 
 def test_a_rescan_brings_nobody_back(kept: Store, database_url: str) -> None:

@@ -194,6 +194,7 @@ def test_a_suppression_outlives_its_address(hashing: Store, clock: Clock, databa
         assert rows(database_url, "SELECT subject, reason, count, lifted_at FROM bounceparse_standing") == [
             (JAN, "user-unknown", 1, None)
         ]
+        assert not hashing.standing("jan@example.pl").mailable
         hashing.apply_policy()
 
 

@@ -23,6 +23,7 @@ _PRAGMAS = (
     f"busy_timeout = {_BUSY_SECONDS * 1000}",
     "journal_mode = WAL",
     "synchronous = FULL",  # a commit must survive a power cut: the mailbox is marked right after it
+    "secure_delete = ON",  # what prune clears is overwritten; the default of most builds
     "cache_size = -65536",  # KiB: the indexes of a million rows stay in memory during an import
 )
 UPGRADE = "run `bounceparse db upgrade`"
