@@ -94,6 +94,17 @@ def test_it_is_looked_up_as_each_id_that_the_ledger_has(store: Store, column: st
     assert (found.matched_by, found.trust) == ("own-id", "correlated")
 
 
+@pytest.mark.parametrize("column", ["message_id", "provider_id", "envelope_id"])
+def test_a_row_of_the_ledger_that_comes_later_is_found_by_it(store: Store, column: str) -> None:
+    """The report comes before the nightly import: the next poll finds the message."""
+    store.record([read_message(Place("a", "b", 1, 1), REPORT, len(REPORT), load_rules(own_header="X-Order-Id"))])
+    columns = {"provider_id": "p"} | ({column: "order-1042"} if column != "message_id" else {})
+    store.record_sent("order-1042" if column == "message_id" else "1@shop.example", "jan@example.pl", **columns)
+    store.settle()
+    (found,) = store.outcomes()
+    assert (found.matched_by, found.trust) == ("own-id", "correlated")
+
+
 def test_the_configuration_names_it(tmp_path: Path) -> None:
     """`[rules] own_header` reaches what `replay` reads."""
     (tmp_path / "bounceparse.toml").write_text(

@@ -49,7 +49,7 @@ _JUDGED = ("action", "diagnostic", "enhanced_status", "smtp_code", "evidence_dia
 _VERDICT = frozenset(
     "status classified_status reason fault provider of_domain evidence_rule evidence_part evidence_matched".split()  # noqa: SIM905
 )
-_CLUES = ("message_key", "envelope_id", "reported_recipient", "original_recipient", "final_recipient")
+_CLUES = ("message_key", "envelope_id", "own_id", "reported_recipient", "original_recipient", "final_recipient")
 
 
 class Verdict(NamedTuple):
