@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bounceparse.advice import LANGUAGES, NO_BOUNCE, _texts, advice
+from bounceparse.advice import LANGUAGES, NO_BOUNCE, PAUSED, _texts, advice
 from bounceparse.cli import main
 from bounceparse.db import Store
 from bounceparse.outcomes import REASONS
@@ -130,7 +130,7 @@ def test_record_takes_every_column_of_the_ledger(store: Store) -> None:
 
 def test_outcomes_json_has_the_fields_of_parse_and_what_recording_added(dead_address: str) -> None:
     row = objects(run("outcomes", "--json"))[0]
-    added = ["mailbox", "recorded_at", "trust", "matched_by", "stream", "customer"]
+    added = ["mailbox", "recorded_at", "trust", "matched_by", "match_evidence", "reporter_auth", "stream", "customer"]
     assert set(row) == {*PARSE_KEYS, *added}
     assert (row["status"], row["recipient"], row["stream"]) == ("hardbounce", dead_address, "orders")
 
@@ -263,7 +263,7 @@ def test_check_parts_a_list_into_mailable_and_not(dead_address: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_there_is_advice_for_every_reason_and_for_none(language: str) -> None:
-    assert set(_texts()) == {*REASONS, NO_BOUNCE, "manual"}
+    assert set(_texts()) == {*REASONS, NO_BOUNCE, PAUSED, "manual"}
     for reason in [None, *_texts()]:
         text = advice(reason, language)
         assert text.endswith(".")

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from databases import drop_database, migrated_database
 from outcome_factory import NOW, make_message, make_outcome
 
 from bounceparse.db import Store, upgrade
@@ -398,6 +399,22 @@ def test_ingest_reads_matches_and_records_raw_bytes(store: Store) -> None:
     (found,) = store.outcomes(customer="c7")
     assert (found.outcome.reason, found.trust) == ("user-unknown", "correlated")
     assert not store.standing("jan@example.pl").mailable
+
+
+def test_standing_outlives_a_server_that_ends_its_connections(postgresql: str) -> None:
+    """What asked before the server was restarted asks again by a new connection."""
+    url = migrated_database(postgresql)
+    try:
+        with Store(url) as store:
+            store.suppress("jan@example.pl")
+            assert not store.standing("jan@example.pl").mailable
+            with store._database.transaction(write=False) as connection:
+                ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                others = "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                assert connection.exec_driver_sql(f"{ended} {others}").scalar_one() >= 1
+            assert not store.standing("jan@example.pl").mailable
+    finally:
+        drop_database(postgresql, url)
 
 
 def test_mailable_streams(store: Store) -> None:

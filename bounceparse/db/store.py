@@ -272,8 +272,8 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
 
     def standing(self, address: str, list: str | None = None) -> Standing:
         """The standing of an address; with ``list`` (a List-Id) also whether that list may be mailed to it."""
-        with self._database.read() as connection:
-            return standing_of(connection, address, list, self._clock(), self._keyring)
+        now = self._clock()
+        return self._database.look_up(lambda connection: standing_of(connection, address, list, now, self._keyring))
 
     def mailable(self, addresses: Iterable[str], stream: str, from_domain: str | None = None) -> Iterator[str]:
         """Those of ``addresses``, in order, that ``stream`` may mail; a stream that is unknown counts as marketing."""
@@ -319,9 +319,7 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
         ``scope`` limits it to one scope, ``by`` and ``note`` say who and why. Returns how many were lifted.
         """
         with self._database.write() as connection:
-            return manual.lift(
-                connection, address, self._clock(), scope=scope, by=by, note=note, keyring=self._keyring
-            )
+            return manual.lift(connection, address, self._clock(), scope=scope, by=by, note=note, keyring=self._keyring)
 
     # What is recorded.
 
