@@ -139,7 +139,8 @@ def _rows_naming(connection: Connection, table: sa.Table, person: Person) -> Ite
     for column in _texts(table):
         everything = everything + "\n" + sa.func.coalesce(column, "")
     lowered = sa.func.lower(everything)
-    named: list[sa.ColumnElement[bool]] = [lowered.contains(form, autoescape=True) for form in person.mentions.forms]
+    holds = sa.or_(*(lowered.contains(one, autoescape=True) for one in person.mentions.locals))
+    named = [sa.and_(holds, sa.or_(*(lowered.contains(form, autoescape=True) for form in person.mentions.forms)))]
     if table in ABOUT:
         named.append(table.c[ABOUT[table].column].in_((person.key, person.subject)))
     query = sa.select(*table.primary_key.columns).where(sa.or_(*named))
