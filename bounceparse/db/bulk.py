@@ -15,8 +15,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.sql import visitors
 
@@ -132,8 +130,13 @@ def _storable(plan: _Plan, rows: Sequence[Sequence[Any]], dialect: Dialect) -> l
 @lru_cache(maxsize=64)
 def _insert(table: sa.Table, dialect: str, names: tuple[str, ...]) -> sa.Insert:
     values = {name: sa.bindparam(name, type_=table.c[name].type) for name in names}
+    # imported late: the dialect of the other database is not needed
     if dialect == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
         return sqlite.insert(table).values(values).on_conflict_do_nothing()
+    from sqlalchemy.dialects import postgresql
+
     return postgresql.insert(table).values(values).on_conflict_do_nothing()
 
 
@@ -168,7 +171,11 @@ _WORD = re.compile("[a-z-]*", re.ASCII)
 
 
 def _positional(dialect: Dialect) -> Dialect:
-    return dialect if dialect.name == "sqlite" else psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+    if dialect.name == "sqlite":
+        return dialect
+    from sqlalchemy.dialects.postgresql import psycopg
+
+    return psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
 
 
 def _picker(names: Sequence[str], fixed: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -29,7 +28,7 @@ class _List(TypeDecorator[Sequence[Any]]):
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         if dialect.name == "sqlite":
             return dialect.type_descriptor(sa.Text())
-        return dialect.type_descriptor(ARRAY(sa.BigInteger() if self.numbers else sa.Text()))
+        return dialect.type_descriptor(sa.ARRAY(sa.BigInteger() if self.numbers else sa.Text()))
 
     def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
         values = list(value or ()) if self.numbers else [storable(one) for one in value or ()]

@@ -9,7 +9,7 @@ from importlib.metadata import version as package_version
 from itertools import islice
 from threading import Event, Lock
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
@@ -22,10 +22,8 @@ from bounceparse.db.keeping_store import KeepingStore
 from bounceparse.db.ledger_store import LedgerStore
 from bounceparse.db.locks import Fence, check_fences, hold_lock
 from bounceparse.db.policy_store import PolicyStore
-from bounceparse.db.preview import Preview, preview
 from bounceparse.db.proving import check_signatures
 from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
-from bounceparse.db.reclassify import ReclassifiedPage, count_kept, load_page, read_page, reclassify_page
 from bounceparse.db.request_store import RequestStore
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import require_current
@@ -39,6 +37,10 @@ from bounceparse.policy import Policy, Suppression
 from bounceparse.reading import ReadMessage
 from bounceparse.requests import NO_SETTINGS, RequestSettings
 from bounceparse.rules import RuleSet
+
+if TYPE_CHECKING:
+    from bounceparse.db.preview import Preview
+    from bounceparse.db.reclassify import ReclassifiedPage
 
 _CHECK_BATCH = 2000
 
@@ -209,6 +211,8 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
 
     def preview(self, message: ReadMessage) -> tuple[Preview, ...]:
         """What recording a message comes to, or came to when it is recorded already; nothing is written."""
+        from bounceparse.db.preview import preview
+
         settings = check_signatures([message], self._request_settings)
         now = self._clock()
         with self._database.write() as connection:
@@ -231,6 +235,8 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
 
         ``since`` leaves out what was recorded before it; a dry run compares only. Doing it again changes nothing more.
         """
+        from bounceparse.db.reclassify import ReclassifiedPage, load_page, read_page, reclassify_page
+
         version = package_version("bounceparse")
         last = 0
         seen: set[bytes] = set()
@@ -256,6 +262,8 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
 
     def count_kept(self, since: datetime | None = None) -> int:
         """How many reports :meth:`reclassify` would look at."""
+        from bounceparse.db.reclassify import count_kept
+
         with self._database.read() as connection:
             return count_kept(connection, since)
 
