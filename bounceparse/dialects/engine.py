@@ -98,10 +98,10 @@ _PHASES: tuple[tuple[Phase, tuple[str, ...]], ...] = (
     (Phase.STARTTLS, ("after starttls", "tls session", "tls connect failed")),
 )
 _REMOTE = pattern(
-    r"(?:\bhosts? |server for the recipient domain \S{1,255} by |server |while talking to )(?P<h>(?:[\w-]{1,63}\.){1,8}[\w-]{1,63})\.?(?=[ :\[,(]|$)"
-    r"|^(?:connected to )?(?P<i>\d{1,3}(?:\.\d{1,3}){3}) (?:does not like|failed|but )",
+    r"(?:\bhosts? |server for the recipient domain \S{1,255} by |server |while talking to )(?P<h>(?:[\w-]{1,63}\.){1,8}[\w-]{1,63})\.?(?=[ :\[,(]|$)",
     re.IGNORECASE,
 )
+_REMOTE_NUMBER = pattern(r"(?:connected to )?(\d{1,3}(?:\.\d{1,3}){3}) (?:does not like|failed|but )", re.IGNORECASE)
 _REMOTE_MARKS = ("host", "server ", "while talking to ")
 
 
@@ -301,13 +301,11 @@ def find_phase(words: str) -> Phase | None:
 def find_remote(words: str) -> str | None:
     """The host that a client's words say it talked to."""
     words = words[:600]
-    begin = 0
-    if not words[:1].isdigit() and words[:13].lower() != "connected to ":
-        lower = words.lower()  # a pattern that may begin anywhere is slow: it starts where one of its words stands
-        begin = min((at for mark in _REMOTE_MARKS if (at := lower.find(mark)) >= 0), default=-1)
-        if begin < 0:
-            return None
-        if len(lower) != len(words):
-            begin = 0
-    found = _REMOTE.search(words, begin)
-    return (found["h"] or found["i"]) if found else None
+    if number := _REMOTE_NUMBER.match(words):
+        return number[1]
+    lower = words.lower()  # a pattern that may begin anywhere is slow: it starts where one of its words stands
+    begin = min((at for mark in _REMOTE_MARKS if (at := lower.find(mark)) >= 0), default=-1)
+    if begin < 0:
+        return None
+    found = _REMOTE.search(words, begin if len(lower) == len(words) else 0)
+    return found["h"] if found else None

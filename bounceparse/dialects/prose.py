@@ -66,7 +66,7 @@ class Wording:
 
 
 # Where the copy of the message begins. One line a wording; who writes it is said where it is not plain.
-_COPY = pattern(
+_COPY_BEGINS = (
     r"^[ \t>]{0,8}(?:"
     r"-{2,80} ?(?:below (?:this|the next) line is a copy|enclosed is a copy|attachment is a copy|mensaje original adjunto)"  # qmail
     r"|-{3,80} ?(?:this is a copy of (?:the|your) message|the header of the original message)"  # Exim; 1&1
@@ -82,9 +82,10 @@ _COPY = pattern(
     r"|cabe[cç]alhos originais da mensagem|urspr[uü]ngliche nachrichtenkopfzeilen|encabezados (?:de(?:l)? mensaje )?original|oryginalne nagł[oó]wki wiadomo[sś]ci"
     r"|元のメッセージ ?ヘッダー|исходные заголовки сообщения|原始邮件(?:头|标题)|原始郵件標頭"
     r"|>?(?:received|return-path|x-original-to):[ \t]*\S"
-    r")",
-    re.IGNORECASE | re.MULTILINE,
+    r")"
 )
+_COPY = pattern(_COPY_BEGINS, re.IGNORECASE | re.MULTILINE)
+_HAS_COPY = Wording("(?m)" + _COPY_BEGINS)  # a test in one pass: many texts have none
 # A delay told around the recipients; never searched in a server's own words.
 _DELAYED = Wording(
     r"not yet (?:been )?(?:delivered|received)|been delayed|(?:is|mail|message) delayed|will be retried|still being retried|attempts? will continue"
@@ -128,7 +129,7 @@ class Prose:
         self.lower = self.text.lower()
         self.sender = (mail.get("from") or "").lower()
         self.subject = mail.get("subject") or ""
-        cut = _COPY.search(self.text)
+        cut = _COPY.search(self.text) if _HAS_COPY.is_in(self.text) else None
         self.said = self.text[: cut.start()] if cut else self.text
         self.copy = self.text[cut.start() :] if cut else ""
 
