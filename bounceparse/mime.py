@@ -445,8 +445,9 @@ def _readable(mail: Mail) -> str:
             (rich if kind == "text/html" else plain).append(text)
             if size > mail.limits.text:
                 break
-    if any(not text.isspace() for text in plain if text):
-        return "\n".join(plain)
+    for text in plain:
+        if text and not text.isspace():
+            return "\n".join(plain)
     return "\n".join(rich)
 
 
