@@ -224,7 +224,9 @@ def _anything(recipient: RecipientReport, report: DeliveryReport, words: str, pa
         return part, words[:200]
     if recipient.recipient and recipient.recipient in report.text:
         return "text", recipient.recipient
-    return ("text", collapse(report.text[:200])) if report.text else ("delivery-status", recipient.recipient or "")
+    if report.text:
+        return "text", collapse(report.text[:200])
+    return "headers" if recipient.part == "text" else "delivery-status", recipient.recipient or ""
 
 
 class Candidate(NamedTuple):

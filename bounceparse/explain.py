@@ -240,7 +240,17 @@ def find_line(rule: Rule) -> int | None:
 
 
 def texts_of(mail: Mail, part: str) -> Iterator[str]:
-    """The decoded, white-space-collapsed texts that ``Evidence.part`` may mean."""
+    """The decoded, white-space-collapsed texts that ``Evidence.part`` may mean: the mail's own, then those of messages in it.
+
+    A report that somebody forwarded stands in such a message.
+    """
+    yield from _own_texts(mail, part)
+    for entity in mail.walk(into_messages=True):
+        if entity.depth and entity.content_type == "message/rfc822" and (inner := entity.children):
+            yield from _own_texts(Mail(inner[0].buffer[inner[0].start : inner[0].end], mail.limits), part)
+
+
+def _own_texts(mail: Mail, part: str) -> Iterator[str]:
     if part == "subject":
         yield mail.get("subject") or ""
     elif part == "headers":
@@ -251,10 +261,11 @@ def texts_of(mail: Mail, part: str) -> Iterator[str]:
     elif part == "text":
         yield collapse(mail.readable)
     else:
-        for entity in mail.walk(into_messages=True):
-            if entity.content_type.endswith(part):
-                text = decode_bytes(entity.payload(4 * mail.limits.text), entity.params.get("charset", ""))
-                yield collapse(text.replace("\0", ""))
+        entities = tuple(mail.walk(into_messages=True))
+        typed = [entity for entity in entities if entity.content_type.endswith(part)]
+        for entity in typed or entities:  # a part of a wrong type says what it is by its fields
+            text = decode_bytes(entity.payload(4 * mail.limits.text), entity.params.get("charset", ""))
+            yield collapse(text.replace("\0", ""))
 
 
 def _context(mail: Mail, part: str, matched: str) -> tuple[str, str, str]:

@@ -75,6 +75,8 @@ def parse_fields(text: str) -> list[tuple[str, str]]:
     the following lines of a multi-line Diagnostic-Code.
     """
     fields: list[tuple[str, str]] = []
+    if "\x00" in text:
+        text = text.replace("\x00", "")
     for name, value in _LOGICAL.findall(text):
         value = value[:_VALUE_CAP].strip()
         if "\n" in value:

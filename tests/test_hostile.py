@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bounceparse.classify import classify
+from bounceparse.explain import texts_of
 from bounceparse.mime import Limits, Mail
 from bounceparse.outcomes import REASONS, Outcome, Status
 from bounceparse.parse import parse
@@ -168,6 +169,55 @@ def test_an_escape_for_a_surrogate_in_a_utf8_address_is_not_undone() -> None:
     """RFC 6533 section 3: no surrogates in ``\\x{...}``."""
     _, (outcome,) = judge(dsn(GONE.replace(b"rfc822; jan", rb"utf-8; \x{D800}\x{110000}jan")))
     (outcome.recipient or "").encode("utf-8")
+
+
+def test_control_characters_are_no_part_of_an_address() -> None:
+    """Neither written nor escaped (RFC 6533): a database takes no NUL, and a terminal obeys an escape."""
+    for written in (
+        b"rfc822; jan\x00@firma.example",
+        b"rfc822; jan\x1b@firma.example",
+        rb"utf-8; \x{00}jan@firma.example",
+    ):
+        _, (outcome,) = judge(dsn(GONE.replace(b"rfc822; jan@firma.example", written)))
+        assert outcome.recipient == "jan@firma.example"
+    _, (outcome,) = judge(dsn(GONE.replace(b"jan@firma.example", b"jan\x00firma.example")))
+    assert outcome.recipient == "janfirma.example"
+
+
+def test_nul_bytes_are_no_part_of_any_field() -> None:
+    """Hosts and addresses of a status or feedback part reach a database as they are."""
+    hosts = b"Reporting-MTA: dns; m\x00x.example.net", GONE + b"Remote-MTA: dns; mx\x00.firma.example\n"
+    _, (outcome,) = judge(dsn(hosts[1]).replace(b"Reporting-MTA: dns; mx.example.net", hosts[0]))
+    assert (outcome.reporting_mta, outcome.remote_mta) == ("mx.example.net", "mx.firma.example")
+    status = dsn(b"").replace(b"delivery-status", b"feedback-report")
+    _, (outcome,) = judge(status.replace(b"Reporting-MTA:", b"Feedback-Type: ab\x00use\nSource-IP: 192.0\x00.2.1\nX:"))
+    assert (outcome.reason, outcome.sending_ip) == ("abuse", "192.0.2.1")
+
+
+def test_evidence_stands_in_a_report_that_is_enclosed_in_a_message() -> None:
+    """Somebody forwarded it: what decides is in the message inside."""
+    head = b'From: jan@example.com\nSubject: Fwd\nContent-Type: multipart/mixed; boundary="z z"\n\n--z z\nContent-Type: message/rfc822\n\n'
+    enclosed = 0
+    for raw in SEEDS:
+        mail = Mail(head + raw + b"\n--z z--\n")
+        outcomes = classify(parse(mail.buffer))
+        enclosed += bool(outcomes)
+        for outcome in outcomes:
+            part, matched = outcome.evidence[1:3]
+            assert matched and any(matched in text for text in texts_of(mail, part)), outcome
+    assert enclosed > 200
+
+
+def test_a_recipient_that_only_a_header_names_has_its_evidence_there() -> None:
+    """Where the parts cannot be told apart, there is no status part that could be the evidence."""
+    raw = (
+        b"From: Mailer-Daemon@mx.example.net\nTo: bounces@shop.example\nSubject: Mail delivery failed\n"
+        b"X-Failed-Recipients: jan@firma.example\nContent-Type: multipart/report; boundary=x\n\n"
+    )
+    _, (outcome,) = judge(raw)
+    assert outcome.recipient == "jan@firma.example"
+    assert outcome.evidence.part == "headers"
+    assert any(outcome.evidence.matched in text for text in texts_of(Mail(raw), "headers"))
 
 
 def test_base64_of_ten_megabytes_is_read_within_the_cap() -> None:
