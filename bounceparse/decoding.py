@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
+from typing import Any
 
 from bounceparse.lazy import pattern
 
@@ -43,8 +44,10 @@ def decode_bytes(raw: bytes, charset: str = "") -> str:
     charset = _CHARSET_ALIASES.get(charset, charset)
     if charset and charset not in _NO_CHARSETS:
         try:
-            if codecs.lookup(charset).name not in _NO_CHARSETS:
-                return raw.decode(charset, "replace")
+            name = codecs.lookup(charset).name
+            if name not in _NO_CHARSETS:
+                text = raw.decode(charset, "replace")
+                return whole(text) if name == "utf-7" else text  # the only one that yields lone surrogates
         except (LookupError, ValueError, UnicodeError):
             pass
     try:
@@ -54,6 +57,22 @@ def decode_bytes(raw: bytes, charset: str = "") -> str:
     if "\x1b$" in text:  # ISO-2022-JP is pure ASCII on the wire: Domino writes it unlabelled
         return raw.decode("iso2022_jp", "replace")
     return text
+
+
+def whole(text: str) -> str:
+    """``text`` with U+FFFD for each lone surrogate, which neither UTF-8 nor a database can hold; pairs are joined."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def whole_json(value: Any) -> Any:
+    """What JSON was read to, with every string as :func:`whole` makes it and no NUL: ``\\u`` may write either."""
+    if isinstance(value, str):
+        return whole(value).replace("\x00", "")
+    if isinstance(value, list):
+        return [whole_json(one) for one in value]
+    if isinstance(value, dict):
+        return {whole_json(name): whole_json(one) for name, one in value.items()}
+    return value
 
 
 def decode_words(value: str) -> str:

@@ -165,6 +165,36 @@ def test_encoded_lone_surrogates_end_up_printable() -> None:
         (text or "").encode("utf-8")
 
 
+def test_surrogates_in_utf_7_end_up_printable() -> None:
+    """Python's decoder hands them out; UTF-8, the rules' patterns and PostgreSQL refuse them."""
+    typed = dsn(GONE.replace(b"User unknown", b"User +2AA- unknown")).replace(b"/delivery-status", b"$&; charset=utf-7")
+    typed = typed.replace(b"$&", b"/delivery-status")
+    typed = typed.replace(b"\nTo: jan@firma.example", b"\nSubject: =?utf-7?Q?+2AA- +2D3eAA-?=\nTo: jan@firma.example")
+    _, (outcome,) = judge(typed)
+    assert outcome.diagnostic == "550 5.1.1 User \ufffd unknown"
+    assert outcome.subject == "\ufffd \U0001f600"
+    prose = b"From: MAILER-DAEMON@mx.example.net\nSubject: failure notice\nContent-Type: text/plain; charset=utf-7\n\nHi. This is the qmail-send program at mx.example.net.\n\n<jan@firma.example>:\n550 5.1.1 User +2AA- unknown\n"
+    _, (outcome,) = judge(prose)
+    (outcome.diagnostic or "").encode()
+
+
+def test_surrogates_and_nul_escaped_in_json_end_up_printable() -> None:
+    """Amazon's notifications and XARF are JSON, whose escapes may write what no database holds."""
+    events = (
+        rb'{"notificationType":"Bounce","bounce":{"bounceType":"Per\ud800","bouncedRecipients":[{"emailAddress":'
+        rb'"j\u0000an@firma.example","status":"5.1.1\udc00","diagnosticCode":"550 5.1.1 \ud800 \ud83d\ude00 \u0000unknown"}],'
+        rb'"reportingMTA":"dns; \ud800"},"mail":{"messageId":"x\ud800"}}',
+        rb'{"xarf_version":"4","category":"messaging","type":"spam","smtp_to":"j\u0000an@firma.example",'
+        rb'"source_identifier":"\ud800","message_id":"<x\ud800>"}',
+    )
+    for event, head in zip(events, (b"X-Amz-Sns-Message-Id: 1\n", b"Content-Type: application/json\n"), strict=True):
+        _, (outcome,) = judge(b"From: no-reply@example.com\n" + head + b"\n" + event)
+        assert outcome.recipient == "jan@firma.example"
+        for value in outcome.to_json().values():
+            assert "\x00" not in str(value)
+            str(value).encode()
+
+
 def test_an_escape_for_a_surrogate_in_a_utf8_address_is_not_undone() -> None:
     """RFC 6533 section 3: no surrogates in ``\\x{...}``."""
     _, (outcome,) = judge(dsn(GONE.replace(b"rfc822; jan", rb"utf-8; \x{D800}\x{110000}jan")))

@@ -11,6 +11,7 @@ from typing import Any
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
+from bounceparse.decoding import whole_json
 from bounceparse.lazy import pattern
 from bounceparse.mime import Mail, collapse
 from bounceparse.reports import DeliveryReport, FeedbackReport, OriginalMessage, RecipientReport
@@ -32,7 +33,7 @@ def read_sns(mail: Mail) -> DeliveryReport | FeedbackReport | None:
         return None
     for candidate in (text[begin:], _FOLD.sub("", text[begin:])):
         try:
-            event, _ = json.JSONDecoder(strict=False).raw_decode(candidate)
+            event = whole_json(json.JSONDecoder(strict=False).raw_decode(candidate)[0])
         except (ValueError, RecursionError):
             continue
         return _read_event(event, text) if isinstance(event, dict) else None
@@ -44,7 +45,7 @@ def _read_event(event: dict[str, Any], text: str) -> DeliveryReport | FeedbackRe
 
     if isinstance(event.get("Message"), str):  # SNS's envelope around the notification (raw delivery is off)
         try:
-            event = json.loads(event["Message"])
+            event = whole_json(json.loads(event["Message"]))
         except (ValueError, RecursionError):
             return None
         if not isinstance(event, dict):

@@ -10,6 +10,7 @@ import binascii
 from typing import Any
 
 from bounceparse.addresses import clean_address, is_placeholder
+from bounceparse.decoding import whole_json
 from bounceparse.mime import Entity, Mail, parse_fields
 from bounceparse.reports import FeedbackReport, Notice, OriginalMessage
 from bounceparse.returned import clean_message_id, find_returned, read_original, text_as_entity
@@ -59,7 +60,7 @@ def _read_json(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
     import json
 
     try:
-        report = json.loads(part.payload(_JSON_CAP))
+        report = whole_json(json.loads(part.payload(_JSON_CAP)))
     except (ValueError, RecursionError):
         return None
     if not isinstance(report, dict):
