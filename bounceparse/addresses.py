@@ -18,6 +18,7 @@ _LOCAL_STOP = pattern(
 )  # what ends an unquoted local part, read from the right
 _QUOTED_LOCAL = pattern(r"\"(?:[^\"\\\n]|\\.){0,64}\"\Z")
 _DOMAIN = pattern(r"\[[\w.:]{1,80}\]|[\w-]{1,63}(?:\.[\w-]{1,63}){0,30}\.?")
+_CONTROL = pattern(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no part of any address, and a database takes no NUL
 _LOCAL_CAP = 256
 _PLAIN = pattern(
     r"\s*(?:(?:rfc822|RFC822)\s*;\s*)?<?([\w.+=-]{1,128})@([A-Za-z0-9.-]{1,255}[A-Za-z0-9])>?\s*", re.ASCII
@@ -77,6 +78,8 @@ def clean_address(value: str | None) -> str | None:
     if plain := _PLAIN.fullmatch(value):  # what nearly all fields hold
         return f"{plain[1]}@{plain[2].lower()}"
     value = _unwrap(_untype(value[:2000]))
+    if not value.isprintable():
+        value = _CONTROL.sub("", value)
     if not value or len(value) > 1000:
         return None
     local, at, domain = value.rpartition("@")
@@ -130,7 +133,10 @@ def is_nobody(address: str | None) -> bool:
     """Whether an address is none: empty, ``*.invalid`` (RFC 2606) or "undisclosed recipients"."""
     if not address:
         return True
-    local, _, domain = address.lower().rpartition("@")
+    lower = address.lower()
+    if "invalid" not in lower and "undisclosed" not in lower:
+        return False
+    local, _, domain = lower.rpartition("@")
     return domain == "invalid" or domain.endswith(".invalid") or "undisclosed" in (local or domain)
 
 
