@@ -49,6 +49,8 @@ class Limits:
 
 _USUAL = Limits()
 _VALUE_CAP = 16_384  # of one header field that is decoded
+_LONG = 1_000_000  # characters
+_BLANK = pattern(rb"[\n \t\r]*")
 _LONE_CR = pattern(rb"\r(?!\n)")
 _CONTINUES = (b" ", b"\t")  # a space or a tab folds a header field (RFC 5322 section 2.2.3)
 # What a header block mostly begins with: told without a pattern
@@ -77,7 +79,9 @@ def parse_fields(text: str) -> list[tuple[str, str]]:
     fields: list[tuple[str, str]] = []
     if "\x00" in text:
         text = text.replace("\x00", "")
-    for name, value in _LOGICAL.findall(text):
+    # what is long has many lines, which need not all be there at once
+    lines = _LOGICAL.findall(text) if len(text) < _LONG else (found.groups("") for found in _LOGICAL.finditer(text))
+    for name, value in lines:
         value = value[:_VALUE_CAP].strip()
         if "\n" in value:
             value = collapse(value)
@@ -88,6 +92,12 @@ def parse_fields(text: str) -> list[tuple[str, str]]:
             if len(before) < _VALUE_CAP:
                 fields[-1] = (last, f"{before} {value}" if before else value)
     return fields
+
+
+def _end_of_blank(buffer: bytes, begin: int, end: int) -> int:
+    """Where the white space that stands at ``begin`` ends."""
+    found = _BLANK.match(buffer, begin, end)
+    return found.end() if found else begin
 
 
 _TYPES: dict[bytes, str] = {}
@@ -286,8 +296,7 @@ class Entity:
         if self.has("content-transfer-encoding") and self.encoding in ("base64", "quoted-printable"):
             buffer = self.payload()
             begin, end = 0, len(buffer)
-        while begin < end and buffer[begin] in b"\n \t":
-            begin += 1
+        begin = _end_of_blank(buffer, begin, end)
         if begin < end and self.reading.count_part():
             return (Entity(buffer, begin, end, self.reading, self.depth + 1),)
         return ()
@@ -414,8 +423,8 @@ class Mail(Entity):
                 buffer = buffer.replace(b"\r", b"\n")
                 reading.note("cr-line-ends")
         start = 3 if buffer.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark
-        while start < len(buffer) and buffer[start] in b"\n \t\r":
-            start += 1
+        if buffer.startswith((b"\n", b" ", b"\t", b"\r"), start):
+            start = _end_of_blank(buffer, start, len(buffer))
         super().__init__(buffer, start, len(buffer), reading, 0)
 
     def note(self, defect: str) -> None:

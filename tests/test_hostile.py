@@ -335,6 +335,43 @@ def test_memory_stays_within_a_few_copies_of_the_message() -> None:
     assert peak < 4 * len(raw)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [b"word\n" * 2_000_000, b"".join(b"Final-Recipient: rfc822; u%d@firma.example\nAction: failed\n\n" % n for n in range(150_000))],
+    ids=["lines without a colon", "recipients"],
+)  # fmt: skip
+def test_a_large_status_part_takes_few_copies_of_itself(part: bytes) -> None:
+    """What is not kept is not held either: lines and blocks are looked at one by one."""
+    raw = dsn(GONE + part)
+    parse(dsn(GONE))
+    tracemalloc.start()
+    try:
+        parse(raw)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * len(raw) + 40_000_000
+
+
+@pytest.mark.parametrize(
+    "body", [b"Content-Type: message/rfc822\n\n" * 2000, b"\n" * 60_000], ids=["nested messages", "blank lines"]
+)
+def test_the_last_resort_sees_few_lines_and_few_parts(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its detectors walk through all parts for each line, dozens of times."""
+    from flufl.bounce import _scan
+
+    seen = []
+    monkeypatch.setattr(
+        "flufl.bounce.all_failures", lambda message: seen.append(message) or _scan.all_failures(message)
+    )
+    judge(b"From: MAILER-DAEMON@mx.example.net\nSubject: failure notice\n\nHi. This is the mail system.\n")
+    assert len(seen) == 1
+    judge(b"From: MAILER-DAEMON@mx.example.net\nSubject: failure notice\n" + body)
+    for message in seen:
+        assert message.as_bytes().count(b"\n") < 700
+        assert sum(1 for _ in message.walk()) <= 40
+
+
 def test_a_message_beyond_the_size_limit_is_read_as_far_as_the_limit() -> None:
     report = parse(dsn(GONE) + b"x" * 100_000, limits=Limits(size=10_000))
     assert "truncated" in report.defects

@@ -9,16 +9,19 @@ from __future__ import annotations
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
 from bounceparse.dialects.prose import Prose
-from bounceparse.mime import to_stdlib
+from bounceparse.mime import Mail, to_stdlib
 from bounceparse.reports import DeliveryReport, RecipientReport
 
 _MOST_BYTES = 16_384
+_MOST_LINES = 600  # dozens of detectors look at each
+_MOST_PARTS = 40  # nested ones cost their depth for each line
 
 
 def read_flufl(prose: Prose) -> DeliveryReport | None:
     """The recipients that a detector names, temporary ones as delayed; None where none does."""
     mail = prose.mail
-    message = to_stdlib(mail, _MOST_BYTES)
+    most = _most(mail)
+    message = to_stdlib(mail, most) if most else None
     if message is None:
         return None
     import logging
@@ -42,3 +45,12 @@ def read_flufl(prose: Prose) -> DeliveryReport | None:
     if not recipients:
         return None
     return DeliveryReport(recipients=tuple(recipients), original=prose.original(), text=prose.said)
+
+
+def _most(mail: Mail) -> int:
+    """How many bytes of the mail the detectors may see; none where it is nothing but parts."""
+    seen = mail.buffer[mail.start : mail.start + _MOST_BYTES]
+    if seen.lower().count(b"\ncontent-type:") > _MOST_PARTS:
+        return 0
+    lines = seen.split(b"\n", _MOST_LINES)
+    return len(seen) - (len(lines[-1]) if len(lines) > _MOST_LINES else 0)

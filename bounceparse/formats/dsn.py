@@ -108,7 +108,7 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
     where = "delivery-status"
     if part.content_type.startswith("text/") and part.content_type not in STATUS_TYPES:
         text, where = _cut_to_fields(text), "text"
-    message_fields, blocks = split_blocks(text)
+    message_fields, blocks = split_blocks(text, mail.limits.recipients + 1)
     prose = mail.readable
     derived = _DERIVING[0] in prose or _DERIVING[1] in prose
     cap = mail.limits.recipients
@@ -182,16 +182,18 @@ def _cut_to_fields(text: str) -> str:
     return text[start.start() :] if start else text
 
 
-def split_blocks(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
+def split_blocks(text: str, most: int = 10_000) -> tuple[dict[str, str], list[dict[str, str]]]:
     """The per-message fields and one dict a recipient (RFC 3464 sections 2.2 and 2.3).
 
     Blocks are separated by blank lines; where an emitter forgot them (Dovecot's LDA), or put one too many, a repeated
-    Final-Recipient, Action or Status begins the next recipient.
+    Final-Recipient, Action or Status begins the next recipient. What follows ``most`` recipients is not read.
     """
     message: dict[str, str] = {}
     blocks: list[dict[str, str]] = []
     # a line of white space alone ends in white space
     for chunk in _BLANK.split(text) if " \n" in text or "\t\n" in text else text.split("\n\n"):
+        if len(blocks) > most:
+            break
         fields = parse_fields(chunk)
         if not fields:
             continue
