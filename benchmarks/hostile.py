@@ -85,6 +85,19 @@ def recipients(size: int) -> bytes:
     return status(b"\n", numbered(row, size))(1)
 
 
+def recipients_beside_text(size: int) -> bytes:
+    """Half of it recipients of a status part, half a text that might tell more of each."""
+    told = fill(b"<somebody@example.pl>: 550 5.1.1 is no user here, nor is anybody else\n", size // 2)
+    return recipients(size // 2).replace(b"It failed.\n", told)
+
+
+def recipients_told_twice(size: int) -> bytes:
+    """Half of it recipients of a status part without words, half a text that has them."""
+    told = numbered(b"<u%d@example.pl>: 550 5.1.1 no such user\n", size // 2)
+    row = b"Final-Recipient: rfc822; u%d@example.pl\nAction: failed\nStatus: 5.0.0\n\n"
+    return status(b"\n", numbered(row, size // 2))(1).replace(b"It failed.\n", told)
+
+
 def nested_parts(size: int) -> bytes:
     return DAEMON + numbered(b'Content-Type: multipart/mixed; boundary="%d"\n\n--X\n', size).replace(b"--X", b"--0")
 
@@ -120,6 +133,8 @@ FAMILIES: dict[str, Family] = {
     "message, CR": lambda size: text(b"The words of a long message.\n")(size).replace(b"\n", b"\r"),
     "message, CR and CRLF": text(b"words\rwords\r\n"),
     "recipients": recipients,
+    "recipients beside a text": recipients_beside_text,
+    "recipients told twice": recipients_told_twice,
     "recipients in prose": lambda size: DAEMON + b"\nHi. This is the qmail-send program at mx.example.net.\n\n"
     + numbered(b"<u%d@example.pl>:\n550 5.1.1 User unknown\n\n", size),
     "recipients in To": lambda size: DAEMON + b"Cc: " + numbered(b"u%d@example.pl,\n ", size) + b"\n\nIt failed.\n",
@@ -202,6 +217,7 @@ LARGE: dict[str, tuple[str, int]] = {
     "a 100 MB message, CR": ("message, CR", 100_000_000),
     "a 100 MB message, CR and CRLF": ("message, CR and CRLF", 100_000_000),
     "100,000 recipients": ("recipients", 100_000 * 108),
+    "100,000 recipients told twice": ("recipients told twice", 100_000 * 120),
     "30 MB of base64": ("base64", 30_000_000),
     "30 MB of quoted-printable": ("quoted-printable", 30_000_000),
     "30 MB of NUL bytes": ("NUL bytes", 30_000_000),

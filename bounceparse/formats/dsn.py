@@ -66,8 +66,14 @@ _CODE_NAMES = frozenset(
 def read_delivery_reports(mail: Mail) -> tuple[DeliveryReport, ...]:
     """Every delivery report that the mail holds outside enclosed messages, in order; empty where there is none."""
     reports: list[DeliveryReport] = []
+    last: Entity | None = None
+    returned: Entity | None = None
     for container, part in _status_parts(mail):
-        report = _read_part(mail, container, part)
+        if container is not last:  # many may stand in one
+            last, returned = container, find_returned(container)
+            if returned is None and container is not mail:
+                returned = find_returned(mail)
+        report = _read_part(mail, returned, part)
         if report is not None:
             reports.append(report)
     return tuple(reports)
@@ -103,7 +109,7 @@ def _looks_like_status(entity: Entity) -> bool:
     return bool(_PAIR.search(body) or _PAIR_REVERSED.search(body))
 
 
-def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | None:
+def _read_part(mail: Mail, returned: Entity | None, part: Entity) -> DeliveryReport | None:
     text = part.decode(part.payload(8_000_000))
     where = "delivery-status"
     if part.content_type.startswith("text/") and part.content_type not in STATUS_TYPES:
@@ -129,7 +135,7 @@ def _read_part(mail: Mail, container: Entity, part: Entity) -> DeliveryReport | 
         return None
     return DeliveryReport(
         recipients=recipients,
-        original=_original(mail, container, message_fields, text),
+        original=_original(mail, returned, message_fields, text),
         reporting_mta=_host(message_fields.get("reporting-mta")),
         envelope_id=collapse(message_fields.get("original-envelope-id", "")) or None,
         arrival_date=message_fields.get("arrival-date"),
@@ -343,10 +349,7 @@ def _with_failed_recipients(mail: Mail, recipients: tuple[RecipientReport, ...])
     return recipients
 
 
-def _original(mail: Mail, container: Entity, fields: dict[str, str], status_text: str) -> OriginalMessage:
-    returned = find_returned(container)
-    if returned is None and container is not mail:
-        returned = find_returned(mail)
+def _original(mail: Mail, returned: Entity | None, fields: dict[str, str], status_text: str) -> OriginalMessage:
     status_id = clean_message_id(fields.get("x-original-message-id"))
     envelope_id = fields.get("original-envelope-id", "")
     if (
