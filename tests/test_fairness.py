@@ -205,6 +205,36 @@ def test_a_list_member_that_fails_blames_nobody(sender: World) -> None:
     assert sender.mailable() == NEWS
 
 
+def by_hand(inner: str) -> str:
+    """A bounce that somebody passes on as an attachment."""
+    return (
+        "From: Ola <ola@office.example>\nTo: bounces@bounces.example\nSubject: Fwd: please look\nMIME-Version: 1.0\n"
+        'Content-Type: multipart/mixed; boundary="h"\n\n--h\n\nsee below\n'
+        f"--h\nContent-Type: message/rfc822\n\n{inner}\n--h--\n"
+    )
+
+
+def test_a_bounce_passed_on_by_a_person_is_recorded_and_acts_on_nobody(sender: World) -> None:
+    """Whoever passes it on could have written it: neither the ledger, now or later, nor any number of them proves it."""
+    for day in range(4):
+        sender.now = BEGIN + timedelta(days=5 * day)
+        inner = dsn("bounces@bounces.example", returned=returned("1@shop.example"), number=day)
+        sender.take(by_hand(inner))
+    sender.store.settle()
+    assert last(sender)[:2] == ("hardbounce", "unverified") and last(sender)[3] == JAN
+    assert sender.mailable() == NEWS
+
+
+def test_a_bounce_passed_on_with_its_own_token_acts(sender: World) -> None:
+    """The signed return path stands in the returned message."""
+    inner = dsn(
+        "bounces@bounces.example", returned=f"Return-Path: <{sender.paths[JAN]}>\n" + returned("1@shop.example")
+    )
+    sender.take(by_hand(inner))
+    assert last(sender)[:2] == ("hardbounce", "verified")
+    assert sender.mailable() == without(JAN)
+
+
 def test_a_bounce_before_its_ledger_row_acts_when_the_row_comes(sender: World) -> None:
     """A nightly import behind a five-minute poll."""
     sender.take(dsn(recipient="new@poczta.example", returned=returned("late@shop.example")))

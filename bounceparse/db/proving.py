@@ -34,9 +34,13 @@ _ASKING = (Status.UNSUBSCRIBE.value, Status.COMPLAINT.value)
 _UNSUBSCRIBE = f"token:{Purpose.UNSUBSCRIBE}"
 UNAUTHENTICATED = "unauthenticated"
 """The evidence of a complaint that must be authentic for its own From domain and is not (RFC 9477 section 4)."""
+BY_HAND = "forwarded-by-hand"
+"""The evidence of a bounce that came through a person's hands, who can write what they like: only a token proves it."""
 UNKNOWN_ADDRESS = "unknown-address"
 NOBODY: Mapping[str, None] = dict.fromkeys(("address_key", "domain_key", "recipient"))
 """The columns of an outcome that is about no address."""
+UNCOUNTED: Mapping[str, None] = dict.fromkeys(("address_key", "domain_key"))
+"""The columns of an outcome that counts for no address, though it names one."""
 
 
 class Proven(NamedTuple):
@@ -81,8 +85,17 @@ def prove(
         told = by_token._replace(reporter_auth=_reporter_auth(new.message, settings))
         if new.outcome.status in _ASKING:
             told = _prove_request(connection, new, told, settings)
+        elif "forwarded" in new.message.report.defects:
+            told = distrust_hands(told)
         proven.append(told)
     return proven
+
+
+def distrust_hands(proven: Proven) -> Proven:
+    """A bounce that a person forwards is recorded, and proves something only by a token that holds."""
+    if proven.match.trust in (Trust.VERIFIED, Trust.FORGED):
+        return proven
+    return proven._replace(match=Match(None, Trust.UNVERIFIED, proven.match.matched_by, BY_HAND))
 
 
 def _signature_of(new: NewOutcome, settings: RequestSettings, now: datetime) -> Signature | None:
@@ -207,3 +220,5 @@ def mark_rows(rows: Sequence[dict[str, Any]], proven: Sequence[Proven]) -> None:
         row["anonymous"] = one.anonymous
         if one.anonymous:
             row.update(NOBODY)
+        elif one.match.evidence == BY_HAND:
+            row.update(UNCOUNTED)

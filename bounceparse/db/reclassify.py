@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.db import recording
-from bounceparse.db.proving import Proven, mark_rows, prove
+from bounceparse.db.proving import BY_HAND, UNCOUNTED, Proven, mark_rows, prove
 from bounceparse.db.requests import note_waiting
 from bounceparse.db.rows import NewOutcome, matched_columns, new_outcomes, outcome_row
 from bounceparse.db.tables import history, messages, outcomes
@@ -243,7 +243,12 @@ def _matched(
             )
     status = matched_status(new.outcome.status, Match(trust=Trust(row.trust))).value
     if row.sent_id is None:
-        return {"status": status, **{name: before[name] for name in ("trust", "matched_by", "match_evidence")}}
+        uncounted = UNCOUNTED if row.match_evidence == BY_HAND else {}
+        return {
+            "status": status,
+            **uncounted,
+            **{name: before[name] for name in ("trust", "matched_by", "match_evidence")},
+        }
     kept = {name: before[name] for name in _MATCH_DECIDES}
     return {**kept, "list_id": found["list_id"] or row.list_id, "status": status}
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.clues import Clues, ladder
 from bounceparse.db.ledger import Ledger
-from bounceparse.db.proving import NOBODY, UNAUTHENTICATED, Proven, match_sender, settle
+from bounceparse.db.proving import BY_HAND, NOBODY, UNAUTHENTICATED, Proven, distrust_hands, match_sender, settle
 from bounceparse.db.requests import resolve, waiting_for_address
 from bounceparse.db.rows import matched_columns
 from bounceparse.db.tokens import messages_of_tokens
@@ -47,6 +47,8 @@ def match_again(connection: Connection, unsettled: Sequence[sa.Row[Any]], now: d
 def _is_final(row: sa.Row[Any]) -> bool:
     """Whether no later row of the ledger can mend what a row's match lacks."""
     evidence = row.match_evidence or ""
+    if evidence == BY_HAND:
+        return row.token_id is None
     return evidence == UNAUTHENTICATED or (row.matched_by in ENVELOPE and evidence.startswith(_SPENT))
 
 
@@ -69,6 +71,8 @@ def _prove(
         return Proven(acting, authenticated=True) if isinstance(acting, Match) else Proven(found)
     recipients = () if row.kind == "unsubscribe" else clues.recipients
     proven = settle(_signature(row), known, found, recipients)
+    if row.match_evidence == BY_HAND:
+        proven = distrust_hands(proven)
     return proven._replace(authenticated=proven.authenticated or row.authenticated)
 
 
