@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _BEFORE_POOL = 5  # batches that are read before workers are worth their start
 _AHEAD = 2  # batches that wait for each worker
+_MOST_SENT = 3_000_000  # bytes of a batch that is sent to a worker: on its way it exists several times
+_MOST_WAITING = 16_000_000  # bytes of all batches that wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +137,21 @@ def _read_in_pool(
             if batch is not None:
                 under_way.append((batch, _submit(pool, batch)))
                 batch = next(others, None)
-            if batch is None or len(under_way) > jobs * _AHEAD:
+            if batch is None or len(under_way) > jobs * _AHEAD or _bytes(under_way) > _MOST_WAITING:
                 unread, answer = under_way.popleft()
                 yield _answer(unread, answer, rules)
 
 
+def _bytes(under_way: Iterable[tuple[list[Unread], object]]) -> int:
+    return sum(len(message.raw) for batch, _ in under_way for message in batch)
+
+
 def _submit(pool: ProcessPoolExecutor, batch: list[Unread]) -> Future[list[ReadMessage]] | None:
+    """The batch on its way to a worker; None where it is to be read here."""
     from concurrent.futures.process import BrokenProcessPool
 
+    if _bytes([(batch, None)]) > _MOST_SENT:
+        return None
     try:
         return pool.submit(_read_batch, batch)
     except BrokenProcessPool:
@@ -150,7 +159,7 @@ def _submit(pool: ProcessPoolExecutor, batch: list[Unread]) -> Future[list[ReadM
 
 
 def _answer(unread: list[Unread], answer: Future[list[ReadMessage]] | None, rules: RuleSet | None) -> list[ReadMessage]:
-    """What a worker read; where the workers have died (somebody may end them for their memory), it is read here."""
+    """What a worker read; what none got, and what died with them (somebody may end them for their memory), is read here."""
     from concurrent.futures.process import BrokenProcessPool
 
     try:
