@@ -62,9 +62,8 @@ def _kind(items: tuple[Item, ...]) -> Kind:
 def _addressed_to(mail: Mail) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for name in _DELIVERED_TO:
-        for value in mail.get_all(name, 1 if name == "to" else 10):
-            if address := clean_address(value):
-                found.append((name, address))
+        values = mail.get_all(name, 1 if name == "to" else 10)
+        found += [(name, address) for value in values if (address := clean_address(value))]
     return tuple(found)
 
 
