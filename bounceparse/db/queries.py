@@ -142,10 +142,12 @@ def outcome_conditions(
     return conditions
 
 
-def stats(connection: Connection, by: str, since: datetime | None, now: datetime) -> list[Stats]:
+def stats(
+    connection: Connection, by: str, since: datetime | None, now: datetime, *conditions: sa.ColumnElement[bool]
+) -> list[Stats]:
     """Outcomes counted by group and status, copies and backscatter left out, the largest group first."""
     group = day_of(connection, outcomes.c.event_at) if by == "day" else GROUPS[by]
-    query = sa.select(group.label("name"), outcomes.c.status, sa.func.count()).where(~outcomes.c.is_copy)
+    query = sa.select(group.label("name"), outcomes.c.status, sa.func.count()).where(~outcomes.c.is_copy, *conditions)
     if since is not None:
         query = query.where(outcomes.c.event_at >= since)
     if has_ledger(connection):
@@ -163,10 +165,17 @@ def list_streams(connection: Connection) -> list[Stream]:
 
 
 def customer_card(
-    connection: Connection, customer: str, now: datetime, latest: int = 20, keyring: Keyring = NO_KEYS
+    connection: Connection,
+    customer: str,
+    now: datetime,
+    latest: int = 20,
+    keyring: Keyring = NO_KEYS,
+    within: sa.Select[Any] | None = None,
 ) -> CustomerCard:
-    """The card of a customer, with the ``latest`` messages and outcomes, newest first."""
-    theirs = sent.c.customer == customer
+    """The card of a customer, with the ``latest`` messages and outcomes, newest first; ``within`` selects the streams."""
+    theirs, told = sent.c.customer == customer, outcomes.c.customer == customer
+    if within is not None:
+        theirs, told = theirs & sent.c.stream.in_(within), told & outcomes.c.stream.in_(within)
     last = sa.func.max(sent.c.sent_at)
     named = sa.select(sa.func.max(sent.c.recipient), sa.func.min(sent.c.sent_at)).where(theirs)
     first_mailed = {
@@ -177,7 +186,7 @@ def customer_card(
         customer,
         addresses,
         sent=latest_sent(connection, theirs, latest),
-        outcomes=latest_outcomes(connection, outcomes.c.customer == customer, latest),
+        outcomes=latest_outcomes(connection, told, latest),
         replaced=_replaced(addresses, first_mailed),
     )
 

@@ -132,7 +132,7 @@ def standing_of(
     paused = decisive.paused_until is not None and decisive.paused_until > now
     return Standing(
         address,
-        mailable=not _blocks(decisive.scope, list_id),
+        mailable=not blocks(decisive.scope, list_id),
         status=decisive.status,
         reason=decisive.reason,
         since=decisive.since,
@@ -152,7 +152,7 @@ def _weight(one: Suppression, list_id: str | None, now: datetime) -> tuple[bool,
     """Which of several decides comes first: one that blocks, for good, the address itself, for longest."""
     paused = one.paused_until is not None and one.paused_until > now
     ends = -one.until.timestamp() if one.until is not None else 0.0
-    return not _blocks(one.scope, list_id), paused, one.subject.startswith("@"), one.until is not None, ends
+    return not blocks(one.scope, list_id), paused, one.subject.startswith("@"), one.until is not None, ends
 
 
 def subjects_of(key: str, keyring: Keyring = NO_KEYS) -> list[str]:
@@ -165,7 +165,7 @@ def subjects_of(key: str, keyring: Keyring = NO_KEYS) -> list[str]:
     return subjects
 
 
-def _blocks(scope: str, list_id: str | None) -> bool:
+def blocks(scope: str, list_id: str | None) -> bool:
     if scope == "all":
         return True
     return list_id is not None and (scope == f"list:{list_id}" or scope.startswith(("marketing:", "sender:")))

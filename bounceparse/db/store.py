@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import sqlalchemy as sa
 
 from bounceparse.db import backscatter, manual, polls, queries, recording
+from bounceparse.db.api_store import ApiStore
 from bounceparse.db.backscatter import Backscatter
 from bounceparse.db.clicks import Clicks
 from bounceparse.db.engine import Database, chunks
@@ -49,7 +50,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore):
+class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore, ApiStore):
     """The outcomes, the ledger and the standing of addresses in one database.
 
     ``url`` is a SQLAlchemy URL: ``sqlite:///bounceparse.db`` or ``postgresql+psycopg://user@host/db``. The schema must
