@@ -93,7 +93,9 @@ def test_the_packaged_rules_are_there() -> None:
     """Providers, languages, generic text and the code tables are all loaded."""
     rules = packaged_rules().rules
     assert len(rules) > 400
-    assert {"gmail", "microsoft", "yahoo", "docomo", "interia", "orange", "libero", "ironport"} <= {rule.provider for rule in rules}
+    assert {"gmail", "microsoft", "yahoo", "docomo", "interia", "orange", "libero", "ironport"} <= {
+        rule.provider for rule in rules
+    }
     assert {"pl", "de", "ja", "iana", "reply", "exit", "phase"} <= {rule.id.partition("/")[0] for rule in rules}
 
 
