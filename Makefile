@@ -2,7 +2,7 @@
 # make demo       run the main job on sample mails
 # make test       run the tests
 # make bench      measure: reading, polls, replays, imports, start-up
-# make bench-large  the same at full size: an hour
+# make bench-large  the same at full size, hostile mail, mutations, a watch for two hours: four hours
 # make audit      ask for known weaknesses of installed packages (network)
 # make check      what CI checks beside the tests: lint, format, types, import contracts
 
@@ -48,6 +48,10 @@ bench-large: $(READY)
 	$(VENV)/bin/python benchmarks/replay.py --mails 200000 --rounds 1
 	$(VENV)/bin/python benchmarks/ledger_import.py --rows 1000000
 	$(VENV)/bin/python benchmarks/growth.py --outcomes 5000000 --sent 10000000
+	$(VENV)/bin/python benchmarks/hostile.py --repetition
+	$(VENV)/bin/python benchmarks/fuzz.py --executions 1000000 --jobs 2
+	$(VENV)/bin/python benchmarks/soak.py --minutes 60
+	$(VENV)/bin/python benchmarks/soak.py --minutes 60 --database postgresql
 
 check: lint types contracts
 
