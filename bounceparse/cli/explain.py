@@ -15,9 +15,12 @@ from bounceparse.errors import InputError
 from bounceparse.files import read_files
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from bounceparse.causes import Cause
     from bounceparse.db.preview import Preview
     from bounceparse.explain import Explanation, Hop, Lost, Reasoning
+    from bounceparse.policy import Suppression
     from bounceparse.reading import ReadMessage
     from bounceparse.rules import RuleSet
 
@@ -192,11 +195,14 @@ def _standing_words(preview: Preview) -> str | None:
         return None
     if not preview.standing.suppressions:
         return "may be mailed"
-    return "; ".join(
-        f"{one.scope} suppressed for {one.cause} since {plain(one.since)}"
-        + (f" until {plain(one.until)}" if one.until else "")
-        for one in preview.standing.suppressions
-    )
+    return "; ".join(_suppression_words(one, preview.standing.paused_until) for one in preview.standing.suppressions)
+
+
+def _suppression_words(one: Suppression, paused_until: datetime | None) -> str:
+    paused = paused_until is not None and one.paused_until == paused_until
+    until = one.paused_until if paused else one.until
+    words = f"{one.scope} {'paused' if paused else 'suppressed'} for {one.cause} since {plain(one.since)}"
+    return f"{words} until {plain(until)}" if until else words
 
 
 def _preview_json(preview: Preview) -> dict[str, Any]:
