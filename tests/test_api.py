@@ -390,3 +390,10 @@ def test_the_command_serves_and_ends_when_told(config: str) -> None:
         process.terminate()
         assert process.wait(timedelta(minutes=1).total_seconds()) == 0
     assert answer.json()["level"] == "ok"
+
+
+def test_the_page_of_the_api_names_every_operation(database: Store) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "api.md").read_text()
+    for path in create_app(database).openapi()["paths"]:
+        parent, _, last = path.rpartition("/")
+        assert path in page or f"/{last}" in page.partition(parent)[2], path

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "held": ("held", "List, show and retry messages that could not be read."),
     "sweep": ("sweep", "Presume what became of messages nobody reported about."),
     "replay": ("poll", "Record saved mail: files, folders, mbox, Maildir."),
+    "ingest": ("ingest", "Record one message from a pipe, for mail servers."),
     "parse": ("parse", "Read mail and print what it reports; no database."),
     "explain": ("explain", "Say how a mail was read, and why each outcome is what it is."),
     "sent": ("sent", "The ledger of what was sent: import or record."),

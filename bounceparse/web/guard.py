@@ -19,7 +19,7 @@ from bounceparse.db.api_tokens import ApiToken
 from bounceparse.errors import BounceparseError
 from bounceparse.web.problems import problem
 
-LARGEST = 1_048_576
+LARGEST = 4_194_304
 """Bytes of a request's body, but for those of :data:`LARGEST_OF`."""
 LARGEST_MAIL = 52_428_800
 LARGEST_OF: Mapping[str, int] = {"/v1/ingest": LARGEST_MAIL, "/v1/suppressions/import": LARGEST_MAIL}
