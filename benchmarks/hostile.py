@@ -203,6 +203,8 @@ FAMILIES: dict[str, Family] = {
     "Message-IDs": header(b"References", b"<1@shop.example> "),
     "Message-IDs begun": text(b"Message-ID: <"),
     "ordinary mail": text(b"Message-ID: <1@b.c> mailbox full\n", b"From: jan@example.com\nSubject: Hello\n"),
+    "ordinary mail, blank lines": text(b"\n", b"From: jan@example.com\nSubject: Hello\n"),
+    "request, blank lines": text(b" \n", b"From: jan@example.com\nTo: unsubscribe@shop.example\n"),
     "auto-reply": text(b"I am out of office until ", b"From: jan@example.com\nSubject: Auto\nAuto-Submitted: auto-replied\n"),
     "List-Unsubscribe": header(b"List-Unsubscribe", b"<mailto:a@b.c?subject=x>, "),
 }  # fmt: skip

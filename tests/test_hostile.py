@@ -372,6 +372,13 @@ def test_the_last_resort_sees_few_lines_and_few_parts(body: bytes, monkeypatch: 
         assert sum(1 for _ in message.walk()) <= 40
 
 
+def test_blank_lines_in_a_mail_of_no_mail_system_are_read_in_one_pass() -> None:
+    """A pattern that tries every pair of them for a token needs hours."""
+    for head in (b"From: jan@example.com\n", b"To: unsubscribe@shop.example\n", b"Subject: unsubscribe\n"):
+        for blank in (b"\n", b" \n", b"\r\n", b">\n"):
+            judge(head + b"\nx" + blank * 30_000 + b"x")
+
+
 def test_a_message_beyond_the_size_limit_is_read_as_far_as_the_limit() -> None:
     report = parse(dsn(GONE) + b"x" * 100_000, limits=Limits(size=10_000))
     assert "truncated" in report.defects

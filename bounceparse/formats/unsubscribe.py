@@ -26,7 +26,9 @@ _TOKEN_SUBJECT = pattern(
 )
 _SHORT_TOKEN = pattern(r"^(?:unsubscribe|unsub|optout|opt-out|leave|remove|wypisz)[:_=\-]\s*\S+$", re.IGNORECASE)
 # A line that holds nothing but a token, as the body of a mailto link does; a client may quote it.
-_TOKEN_LINE = pattern(r"^[>\s]*(?:[\w -]{0,30}[:=\s]\s*)?([a-z2-7]{29})\s*$", re.IGNORECASE | re.ASCII | re.MULTILINE)
+_TOKEN_LINE = pattern(
+    r"^[> \t]{0,20}(?:[\w -]{0,30}[:=\s]\s{0,4})?([a-z2-7]{29})[ \t\r]{0,20}$", re.IGNORECASE | re.ASCII | re.MULTILINE
+)
 _ADDRESS = pattern(
     r"(?:^|[+._\-])(?:unsub|unsubscribe|list-unsubscribe|optout|opt-out|leave|remove|wypisz|signoff)(?:[+._\-=]|$)",
     re.IGNORECASE,
