@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from bounces import dsn
 
 from bounceparse.db import Store
+from bounceparse.web.lmtp import serving
 
 
 @pytest.fixture
@@ -59,3 +61,44 @@ def test_a_report_is_not_returned_for_a_mistake_of_ours(tmp_path: Path, empty_ur
     refused = pipe(str(path), dsn(1))
     assert refused.returncode == 75
     assert b"db upgrade" in refused.stderr
+
+
+def test_lmtp_answers_once_for_each_recipient_when_it_is_recorded(store: Store) -> None:
+    """RFC 2033 section 4.2."""
+    with (
+        serving(store, "127.0.0.1", 0, mailbox="bounces") as port,
+        socket.create_connection(("127.0.0.1", port)) as peer,
+    ):
+        lines = peer.makefile("rb")
+
+        def ask(text: bytes) -> bytes:
+            peer.sendall(text)
+            line = lines.readline()
+            while line[3:4] == b"-":
+                line = lines.readline()
+            return line[:3]
+
+        assert lines.readline()[:3] == b"220"
+        assert ask(b"LHLO mx.example.pl\r\n") == b"250"
+        for _ in range(2):  # the second time it adds nothing
+            assert ask(b"MAIL FROM:<>\r\n") == b"250"
+            assert ask(b"RCPT TO:<b+1@bounces.example>\r\n") == b"250"
+            assert ask(b"RCPT TO:<b+2@bounces.example>\r\n") == b"250"
+            assert ask(b"DATA\r\n") == b"354"
+            assert ask(dsn(1).replace(b"\n", b"\r\n") + b".\r\n") == b"250"
+            assert lines.readline()[:3] == b"250"
+        assert ask(b"QUIT\r\n") == b"221"
+    assert [(one.mailbox, one.outcome.reason) for one in store.outcomes()] == [("bounces", "user-unknown")]
+
+
+def test_lmtp_is_served_by_command_on_loopback_alone(config: str) -> None:
+    command = [sys.executable, "-m", "bounceparse", "--config", config, "ingest", "--lmtp"]
+    refused = subprocess.run([*command, "0.0.0.0:0"], capture_output=True, timeout=120, check=False)
+    assert refused.returncode == 2
+    with subprocess.Popen([*command, "127.0.0.1:0"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as peer:
+            assert peer.recv(1000).startswith(b"220")
+        process.terminate()
+        assert process.wait(60) == 0
