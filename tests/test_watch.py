@@ -179,6 +179,13 @@ def configured(dovecot: Dovecot, database_url: str, folder: str, tmp_path: Path)
     return path
 
 
+def next_word(listener: socket.socket) -> bytes:
+    """What systemd is told next, besides signs of life."""
+    while (word := listener.recv(100)) == b"WATCHDOG=1":
+        pass
+    return word
+
+
 def test_signals_and_systemd(
     dovecot: Dovecot,
     store: Store,
@@ -199,20 +206,20 @@ def test_signals_and_systemd(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        assert listener.recv(100) == b"READY=1"
+        assert next_word(listener) == b"READY=1"
         assert wait_until(lambda: count(store) == 1)
         assert wait_until(lambda: "bounces" in store.last_polls())  # the heartbeat
         text = configured.read_text()
         configured.write_text("nonsense")
         process.send_signal(signal.SIGHUP)
-        assert [listener.recv(100), listener.recv(100)] == [b"RELOADING=1", b"READY=1"]
+        assert [next_word(listener), next_word(listener)] == [b"RELOADING=1", b"READY=1"]
         configured.write_text(text.replace(folder, f"{folder}2"))
         process.send_signal(signal.SIGHUP)
-        assert [listener.recv(100), listener.recv(100)] == [b"RELOADING=1", b"READY=1"]
+        assert [next_word(listener), next_word(listener)] == [b"RELOADING=1", b"READY=1"]
         assert wait_until(lambda: count(store) == 2)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
-        assert listener.recv(100) == b"STOPPING=1"
+        assert next_word(listener) == b"STOPPING=1"
     finally:
         process.kill()
         listener.close()

@@ -19,7 +19,9 @@ _LARGEST = 52_428_800
 """Bytes of a message that are read; what is behind them is let go, as a poll lets it go."""
 
 
-@click.command(epilog='Example, in the aliases of a mail server: bounces: "|bounceparse ingest --mailbox bounces"')
+@click.command(
+    epilog='Example: bounceparse ingest --mailbox bounces < report.eml, or in /etc/aliases: bounces: "|bounceparse ingest"'
+)
 @click.option("--mailbox", default="", metavar="NAME", help="The mailbox of the configuration that its mail counts as.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was recorded as one JSON object.")
 @click.option("--lmtp", metavar="HOST:PORT", help="Take mail by LMTP (RFC 2033) until interrupted; loopback only.")
