@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,6 +19,7 @@ from bounceparse.reports import OriginalMessage, Report
 
 _COMMENT = re.compile(r"\([^()]*\)")
 _BRACKETS = re.compile(r"<([^<>]+)>")
+_INTERNAL = (".local", ".localdomain", ".localhost", ".internal", ".lan")  # names that no other network knows
 
 
 class Key(StrEnum):
@@ -45,6 +45,8 @@ class Clues:
     Attributes:
         ladder: the clues, best first.
         recipients: address keys of the recipient as the report writes it: original, plain, final; each once.
+        failing: the one of them that the event happened at, where the report tells: behind a forward or an alias it is
+            another than the one we mailed.
         hint: the address key that an unsigned VERP address names, where the report names no recipient: it tells which
             of a message's recipients is meant, and proves nothing.
         subject: of the returned message. at: when the event was.
@@ -55,6 +57,7 @@ class Clues:
     hint: str | None = None
     subject: str | None = None
     at: datetime | None = None
+    failing: str | None = None
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -94,12 +97,12 @@ def ladder(
     key: str | None,
     message_id_from: str | None,
     envelope_id: str | None,
-    recipients: Iterable[str | None],
+    recipients: tuple[str | None, str | None, str | None],
     own_id: str | None = None,
 ) -> Clues:
     """As :func:`find_clues`, from the values that a recorded outcome keeps.
 
-    ``key`` is a :func:`message_key`; ``own_id`` what the sender's own header in the returned message held, which may be
+    ``key`` is a :func:`message_key`; ``recipients`` the original, the plain and the final one; ``own_id`` what the sender's own header in the returned message held, which may be
     any of the ids that the ledger knows.
     """
     steps = []
@@ -111,9 +114,26 @@ def ladder(
         steps.append(Clue(Key.MESSAGE_ID, key, f"message-id:{message_id_from}" if message_id_from else "message-id"))
     if own_id:
         steps += own_id_clues(own_id, "own-id")
-    return Clues(
-        tuple(steps), tuple(dict.fromkeys([address_key(address) for address in dict.fromkeys(recipients) if address]))
-    )
+    keys = {address: address_key(address) for address in recipients if address}
+    final = recipients[-1]
+    return Clues(tuple(steps), tuple(dict.fromkeys(keys.values())), failing=keys[final] if final else None)
+
+
+def is_same_mailbox(mailed: str, failing: str) -> bool:
+    """Whether the address key that a report names as failing is that of the mailbox behind the one that was mailed.
+
+    A server may drop the domain, the plus tag, or write its own name or an internal one for the domain. The same local
+    part elsewhere, or another local part, may be a forward's.
+    """
+    if mailed == failing:
+        return True
+    local, _, domain = mailed.rpartition("@")
+    other, _, place = failing.rpartition("@")
+    if not other:
+        return place == local
+    if local.partition("+")[0] != other.partition("+")[0]:
+        return False
+    return place == domain or place.endswith((f".{domain}", *_INTERNAL)) or "." not in place
 
 
 def own_id_clues(value: str, source: str) -> list[Clue]:

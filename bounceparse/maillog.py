@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from bounceparse.addresses import address_key
 from bounceparse.classify import classify
+from bounceparse.clues import is_same_mailbox
 from bounceparse.codes import Action
+from bounceparse.match import forwarded_status
 from bounceparse.outcomes import Outcome, Status
 from bounceparse.reports import DeliveryReport, Kind, RecipientReport, Report
 
@@ -43,7 +46,7 @@ class _Message:
     message_id: str
     sent_at: datetime
     from_nobody: bool = False
-    waiting: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # recipient: relay, dsn, text
+    waiting: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)  # recipient: failing, relay, dsn, text
 
 
 @dataclass(slots=True)
@@ -127,7 +130,7 @@ def _attempt(message: _Message, text: str, at: datetime) -> dict[str, Any] | Non
     recipient = parts[2] or parts[1]
     if parts[5] == "sent" and parts[3].startswith(_FILTER):
         return None
-    told = parts[3], parts[4], parts[6]
+    told = parts[1], parts[3], parts[4], parts[6]
     if parts[5] == "deferred":
         message.waiting[recipient] = told
     else:
@@ -136,15 +139,18 @@ def _attempt(message: _Message, text: str, at: datetime) -> dict[str, Any] | Non
 
 
 def _row(
-    message: _Message, recipient: str, relay: str, dsn: str, text: str, status: str, at: datetime
+    message: _Message, recipient: str, failing: str, relay: str, dsn: str, text: str, status: str, at: datetime
 ) -> dict[str, Any]:
+    """``recipient`` is the address that we mailed, ``failing`` the one that the line is about: a member of an alias."""
     row = {"message_id": message.message_id, "recipient": recipient, "sent_at": message.sent_at, "status_at": at}
     if status == "sent":
         queued = _QUEUED.search(text)
         provider_id = (queued[1] or queued[2]) if queued else None
         return {**row, "status": Status.OK.value, "reason": "delivered", "provider_id": provider_id}
     found = _judge(recipient, relay, dsn, text, _ACTIONS[status])
-    return {**row, "status": found.status.value, "reason": found.reason}
+    ours = is_same_mailbox(address_key(recipient), address_key(failing))
+    told = found.status if ours else forwarded_status(found.status)
+    return {**row, "status": told.value, "reason": found.reason}
 
 
 def _judge(recipient: str, relay: str, dsn: str, text: str, action: Action) -> Outcome:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
-from bounceparse.clues import Clue, Clues, Key
+from bounceparse.clues import Clue, Clues, Key, is_same_mailbox
 from bounceparse.outcomes import Status, Trust
 from bounceparse.signatures import Signature
 from bounceparse.verp import Purpose, Verdict
@@ -106,7 +106,8 @@ def _match_one(one: Clues, steps: Sequence[tuple[Clue, Lookup]], found: Mapping[
             continue
         row = _row_of(one.wanted, answer.rows)
         if row is not None:
-            return Match(row, Trust.CORRELATED, clue.source, clue.value, answer.shared)
+            trust = Trust.CORRELATED if is_named(row, one.recipients, one.failing) else Trust.FORWARDED
+            return Match(row, trust, clue.source, clue.value, answer.shared)
         if len(answer.rows) == 1 and not answer.shared and forwarded.sent is None:
             trust = Trust.FORWARDED if one.recipients else Trust.CORRELATED
             forwarded = Match(answer.rows[0], trust, clue.source, clue.value)
@@ -149,7 +150,11 @@ ENVELOPE = (f"token:{Purpose.RETURN_PATH}", f"token:{Purpose.ENVELOPE_ID}")
 
 
 def settle_by_signature(
-    signature: Signature | None, of_token: Sent | None, ladder: Match, recipients: tuple[str, ...]
+    signature: Signature | None,
+    of_token: Sent | None,
+    ladder: Match,
+    recipients: tuple[str, ...],
+    failing: str | None = None,
 ) -> Match:
     """The match of an outcome that carries a token: ``of_token`` is the message that it was made for, if one is known.
 
@@ -163,7 +168,7 @@ def settle_by_signature(
     if verdict is Verdict.BAD_MAC:
         return Match(None, Trust.FORGED, source, signature.evidence)
     if verdict is Verdict.VALID and of_token is not None:
-        trust = Trust.VERIFIED if _is_named(of_token, recipients) else Trust.FORWARDED
+        trust = Trust.VERIFIED if is_named(of_token, recipients, failing) else Trust.FORWARDED
         return Match(of_token, trust, source, signature.evidence)
     if ladder.sent is None or (source in ENVELOPE and verdict in (Verdict.EXPIRED, Verdict.UNKNOWN_KEY)):
         told = signature._replace(verdict=Verdict.UNKNOWN_ID) if verdict is Verdict.VALID else signature
@@ -171,12 +176,22 @@ def settle_by_signature(
     return ladder
 
 
-def _is_named(row: Sent, recipients: tuple[str, ...]) -> bool:
-    """Whether the report is about the address that we mailed: it names that one, its local part, or none."""
+def is_named(row: Sent, recipients: tuple[str, ...], failing: str | None) -> bool:
+    """Whether the report is about the address that we mailed: the one that fails is its mailbox, or none is named.
+
+    A report may name our address as the original recipient and be about another: a member of an alias.
+    """
+    if failing is not None:
+        return is_same_mailbox(row.recipient_key, failing)
     local = row.recipient_key.rpartition("@")[0]
     return not recipients or row.recipient_key in recipients or local in recipients
 
 
 def matched_status(status: Status, found: Match) -> Status:
     """The status to record: a failure at an address that we did not mail is at most a softbounce for the one we did."""
-    return Status.SOFTBOUNCE if found.trust is Trust.FORWARDED and status in _FAILED else status
+    return forwarded_status(status) if found.trust is Trust.FORWARDED else status
+
+
+def forwarded_status(status: Status) -> Status:
+    """What a status at an address behind a forward or an alias is for the address that we mailed."""
+    return Status.SOFTBOUNCE if status in _FAILED else status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -23,10 +24,12 @@ from forgeries import (
     world,
 )
 
+from bounceparse import classify, parse
 from bounceparse.db.tables import sent
 from bounceparse.policy import Proof
 from bounceparse.verp import Purpose, find_tokens, sign
 
+CORPUS = Path(__file__).parent.parent / "corpus"
 NEWS = ["jan@poczta.example", "ola@poczta.example", "ewa@poczta.example"]
 
 
@@ -80,8 +83,12 @@ def test_a_return_path_survives_what_servers_do_to_it(sender: World, path: str) 
     assert sender.mailable() == without(JAN)
 
 
-def test_an_alias_that_keeps_the_original_recipient_is_ours(sender: World) -> None:
-    sender.take(dsn(sender.paths[JAN], "j.kowalski@internal.example", original=JAN))
+@pytest.mark.parametrize(
+    "final",
+    ["Jan@POCZTA.example", "jan@mx4.poczta.example", "jan@mailcluster", "jan@store.local", "jan+inbox@poczta.example"],
+)
+def test_our_address_as_its_server_writes_it_is_ours(sender: World, final: str) -> None:
+    sender.take(dsn(sender.paths[JAN], final, original=JAN))
     assert last(sender) == ("hardbounce", "verified", "token:return-path", JAN)
     assert sender.mailable() == without(JAN)
 
@@ -185,6 +192,32 @@ def test_a_forward_is_recorded_for_the_address_we_mailed(sender: World, proof: s
     assert last(sender)[:2] == ("softbounce", "forwarded") and last(sender)[3] == JAN
     assert sender.mailable() == NEWS
     assert sender.store.standing("jan.private@home.example").mailable
+
+
+@pytest.mark.parametrize("proof", ["token", "message-id"])
+@pytest.mark.parametrize("final", ["jan.private@home.example", "j.kowalski@poczta.example", "jan@notpoczta.example"])
+def test_a_member_of_an_alias_is_not_the_alias(sender: World, proof: str, final: str) -> None:
+    """The report names our address as the original recipient, and another one as failing: others may still get the mail."""
+    to = sender.paths[JAN] if proof == "token" else "bounces@bounces.example"
+    sender.take(dsn(to, final, original=JAN, returned=returned("1@shop.example")))
+    assert last(sender)[:2] == ("softbounce", "forwarded") and last(sender)[3] == JAN
+    assert sender.mailable() == NEWS
+
+
+@pytest.mark.parametrize("family", ["chasquid", "exim", "opensmtpd", "postfix", "qmail", "sendmail"])
+def test_a_dead_member_of_a_real_alias_does_not_silence_it(sender: World, family: str) -> None:
+    """Each server tells of the alias in a way of its own; the one dead member has a hard refusal."""
+    raw = (CORPUS / family / "alias3.eml").read_bytes()
+    outcomes = classify(parse(raw))
+    assert [one.status.value for one in outcomes] == ["hardbounce", "softbounce"]
+    alias = "alias3@corp.example" if family == "chasquid" else "team@alias.example"
+    sender.store.record_sent(outcomes[0].message_id or "", alias, stream="news")
+    sender.take(raw.decode())
+    recorded = sender.store.outcomes(copies=True)
+    assert [(one.trust.value, one.outcome.recipient, one.outcome.status.value) for one in recorded] == [
+        ("forwarded", alias, "softbounce")
+    ] * 2
+    assert sender.store.standing(alias).mailable
 
 
 def test_four_forwards_of_four_messages_over_two_weeks_act(sender: World) -> None:

@@ -121,15 +121,29 @@ def test_a_stranger_to_a_campaign_matches_nobody() -> None:
     assert _match(shared, recipient="j@forward.example") == UNMATCHED
 
 
-def test_final_recipient_behind_an_alias_with_original_recipient_correlates() -> None:
-    """Original-Recipient names the address we mailed, so the alias behind it does not weaken the match."""
+@pytest.mark.parametrize(
+    ("final", "trust"),
+    [
+        ("JAN@example.PL", Trust.CORRELATED),
+        ("jan@mx1.example.pl", Trust.CORRELATED),  # its server's own name
+        ("jan@cluster", Trust.CORRELATED),
+        ("jan+offers@example.pl", Trust.CORRELATED),
+        ("jan", Trust.CORRELATED),
+        ("j@internal.example", Trust.FORWARDED),
+        ("jan@gmail.example", Trust.FORWARDED),
+        ("jan@notexample.pl", Trust.FORWARDED),
+        ("ewa@example.pl", Trust.FORWARDED),
+    ],
+)
+def test_another_final_recipient_is_a_forward_though_the_original_one_is_ours(final: str, trust: Trust) -> None:
+    """A member of an alias: the address that we mailed may reach others still."""
     found = _match(
         FakeLedger(("1@shop.example", "jan@example.pl")),
         recipient="jan@example.pl",
         original_recipient="jan@example.pl",
-        final_recipient="j@internal.example",
+        final_recipient=final,
     )
-    assert found.trust is Trust.CORRELATED
+    assert found.trust is trust
 
 
 def test_a_clue_that_names_our_recipient_goes_before_one_that_does_not() -> None:

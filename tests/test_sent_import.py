@@ -188,6 +188,13 @@ def test_a_failure_in_the_log_suppresses_nobody(configured: Store, log: str, tmp
     assert configured.standing("nobody@example.pl").mailable
 
 
+def test_a_dead_member_of_an_alias_is_a_softbounce_of_the_alias(log: str) -> None:
+    """``orig_to`` is the address that we mailed; others behind it may get the mail."""
+    expanded = log.replace("to=<nobody@example.pl>, ", "to=<nobody@example.pl>, orig_to=<team@example.net>, ")
+    (row,) = [row for row in log_rows(expanded) if row["recipient"] == "team@example.net"]
+    assert (row["status"], row["reason"]) == ("softbounce", "user-unknown")
+
+
 def test_times_are_the_logs(log: str) -> None:
     """The traditional form has no year: it is the last one in which the time is not ahead."""
     first = log_rows(log)[0]

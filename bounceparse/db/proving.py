@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from bounceparse.clues import Clues
 from bounceparse.db.ledger import Ledger
 from bounceparse.db.rows import NewOutcome
 from bounceparse.db.tables import sent, streams
@@ -81,7 +82,8 @@ def prove(
     known = messages_of_tokens(connection, [one.token_id for one in signatures if one])
     proven = []
     for new, signature, one, found in zip(fresh, signatures, clues, match(clues, Ledger(connection)), strict=True):
-        by_token = settle(signature, known, found, () if isinstance(new.item, UnsubscribeRequest) else one.recipients)
+        named = Clues((), ()) if isinstance(new.item, UnsubscribeRequest) else one
+        by_token = settle(signature, known, found, named)
         told = by_token._replace(reporter_auth=_reporter_auth(new.message, settings))
         if new.outcome.status in _ASKING:
             told = _prove_request(connection, new, told, settings)
@@ -104,9 +106,7 @@ def _signature_of(new: NewOutcome, settings: RequestSettings, now: datetime) -> 
     return find_signature(new.item, new.message.report, new.envelope, settings, now.date())
 
 
-def settle(
-    signature: Signature | None, known: Mapping[int, Sent], ladder: Match, recipients: tuple[str, ...]
-) -> Proven:
+def settle(signature: Signature | None, known: Mapping[int, Sent], ladder: Match, clues: Clues) -> Proven:
     """What a token, if there is one, makes of the ladder's match; ``known`` are the messages of tokens."""
     if signature is None:
         return Proven(ladder)
@@ -114,7 +114,7 @@ def settle(
     if row is not None and signature.verdict is Verdict.EXPIRED and signature.source == _UNSUBSCRIBE:
         late = Match(row, Trust.UNVERIFIED, f"{_UNSUBSCRIBE}:expired", str(signature.token_id))
         return Proven(late, authenticated=True, token_id=signature.token_id)  # a late opt-out is honoured
-    found = settle_by_signature(signature, row, ladder, recipients)
+    found = settle_by_signature(signature, row, ladder, clues.recipients, clues.failing)
     holds = row is not None and signature.verdict is Verdict.VALID
     return Proven(found, authenticated=holds, token_id=signature.token_id)
 

@@ -55,7 +55,7 @@ def _is_final(row: sa.Row[Any]) -> bool:
 def _clues(row: sa.Row[Any]) -> Clues:
     recipients = (row.original_recipient, row.reported_recipient, row.final_recipient)
     found = ladder(row.message_key, row.message_id_from, row.envelope_id, recipients, row.own_id)
-    return Clues(found.ladder, found.recipients, None, row.subject, row.event_at)
+    return Clues(found.ladder, found.recipients, None, row.subject, row.event_at, found.failing)
 
 
 def _prove(
@@ -69,8 +69,7 @@ def _prove(
     if bytes(row.report_key) in waiting and found.sent is None:
         acting = match_sender(connection, row.reported_recipient)
         return Proven(acting, authenticated=True) if isinstance(acting, Match) else Proven(found)
-    recipients = () if row.kind == "unsubscribe" else clues.recipients
-    proven = settle(_signature(row), known, found, recipients)
+    proven = settle(_signature(row), known, found, Clues((), ()) if row.kind == "unsubscribe" else clues)
     if row.match_evidence == BY_HAND:
         proven = distrust_hands(proven)
     return proven._replace(authenticated=proven.authenticated or row.authenticated)

@@ -58,7 +58,10 @@ class NewOutcome(NamedTuple):
         if returned and (provider_id := find_provider_id(returned)):
             steps = (*steps, Clue(Key.MESSAGE_ID, provider_id, "provider-id"))
         recipients = tuple([storable(recipient) for recipient in found.recipients])
-        return Clues(steps, recipients, None if recipients else self._hint(), outcome.subject, self.at)
+        hint = None if recipients else self._hint()
+        return Clues(
+            steps, recipients, hint, outcome.subject, self.at, storable(found.failing) if found.failing else None
+        )
 
     @property
     def own_id(self) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from bounceparse.codes import Action
 from bounceparse.dialects import exchange, exim, labels, qmail, sentences, transcripts
 from bounceparse.dialects.engine import Layout
+from bounceparse.dialects.expanded import name_members
 from bounceparse.dialects.fill import fill_report, is_contentless
 from bounceparse.dialects.flufl import read_flufl
 from bounceparse.dialects.forwarded import find_forwarded
@@ -154,6 +155,7 @@ def fill(mail: Mail, report: DeliveryReport) -> DeliveryReport:
     Cheap where nothing is missing: a failed or delayed recipient with a diagnostic in words is left alone, unless the mail
     holds a Sendmail transcript.
     """
+    report = name_members(mail, report)
     wanting = any(
         entry.recipient is None
         or is_contentless(entry.diagnostic)

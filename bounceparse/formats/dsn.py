@@ -251,7 +251,10 @@ def _add_stray(fields: list[tuple[str, str]], message: dict[str, str], blocks: l
 def _read_recipient(block: dict[str, str], derived: bool, where: str) -> RecipientReport:
     written = block.get("status", "")
     original = clean_address(block.get("original-recipient"))
-    final = clean_address(block.get("final-recipient")) or clean_address(block.get("x-actual-recipient"))
+    final = clean_address(block.get("final-recipient"))
+    actual = clean_address(block["x-actual-recipient"]) if "x-actual-recipient" in block else None
+    if actual and (final is None or actual.lower() != final.lower()):
+        original, final = original or final, actual  # Sendmail: Final-Recipient is the alias, this whom it led to
     kind, diagnostic = _diagnostic(block)
     remote = _host(block.get("remote-mta"))
     more = None if diagnostic else block.get("x-supplementary-info")
