@@ -108,6 +108,7 @@ class MessageRow(Table):
             where="marked_at IS NULL AND error IS NULL",
         ),
         _some("ix_bounceparse_messages_kept", "recorded_at", where="raw IS NOT NULL"),
+        _some("ix_bounceparse_messages_held", "id", where="error IS NOT NULL"),
     )
     id: int | None = _id()
     account: str = _text()
@@ -494,9 +495,9 @@ class RequestRow(Table):
 
 
 class OutboxRow(Table):
-    """An event for the configured endpoints, written in the transaction that made it so; ids grow in the order of commits.
+    """An event for the configured endpoints, written in the transaction that made it so.
 
-    ``kind`` is ``outcome``, ``standing`` or ``stream``; ``subject`` is what events are kept in order for: an address key,
+    ``id`` is the ``seq`` of the change: it grows in the order of commits and is never used again. ``kind`` is ``outcome``, ``standing`` or ``stream``; ``subject`` is what events are kept in order for: an address key,
     ``@domain`` or a stream. ``payload`` is the JSON that is sent, with the stable ``event_id`` in it.
     """
 
@@ -513,12 +514,16 @@ class OutboxRow(Table):
 
 
 class DeliveryRow(Table):
-    """One event on its way to one endpoint: ``state`` is ``waiting``, ``delivered`` or ``dead``."""
+    """One event on its way to one endpoint: ``state`` is ``waiting``, ``delivered`` or ``dead``.
+
+    ``attempts`` counts the requests that failed, the first at ``first_at``; the next is not made before ``next_at``.
+    """
 
     __tablename__ = "bounceparse_deliveries"
     __table_args__ = (
         sa.UniqueConstraint("outbox_id", "endpoint", name="uq_bounceparse_deliveries_outbox_id"),
-        _some("ix_bounceparse_deliveries_waiting", "endpoint", "next_at", where="state = 'waiting'"),
+        _some("ix_bounceparse_deliveries_waiting", "endpoint", "outbox_id", where="state = 'waiting'"),
+        _some("ix_bounceparse_deliveries_subject", "endpoint", "subject", "outbox_id", where="state = 'waiting'"),
         _some("ix_bounceparse_deliveries_dead", "endpoint", "id", where="state = 'dead'"),
     )
     id: int | None = _id()

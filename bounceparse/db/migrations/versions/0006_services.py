@@ -41,16 +41,9 @@ def upgrade() -> None:
         _text("error", null=True),
         sa.UniqueConstraint("outbox_id", "endpoint", name="uq_bounceparse_deliveries_outbox_id"),
     )
-    for state, column in (("waiting", "next_at"), ("dead", "id")):
-        some = sa.text(f"state = '{state}'")
-        op.create_index(
-            f"ix_bounceparse_deliveries_{state}",
-            "bounceparse_deliveries",
-            ["endpoint", column],
-            unique=False,
-            sqlite_where=some,
-            postgresql_where=some,
-        )
+    _some("waiting", "waiting", "outbox_id")
+    _some("subject", "waiting", "subject", "outbox_id")
+    _some("dead", "dead", "id")
     _table(
         "api_tokens",
         sa.Column("id", BigId, nullable=False),
@@ -80,10 +73,31 @@ def upgrade() -> None:
         _time("expires_at"),
         key="hash",
     )
+    held = sa.text("error IS NOT NULL")
+    op.create_index(
+        "ix_bounceparse_messages_held",
+        "bounceparse_messages",
+        ["id"],
+        unique=False,
+        sqlite_where=held,
+        postgresql_where=held,
+    )
 
 
 def _table(name: str, *columns: sa.schema.SchemaItem, key: str = "id") -> None:
     op.create_table(f"bounceparse_{name}", *columns, sa.PrimaryKeyConstraint(key, name=f"pk_bounceparse_{name}"))
+
+
+def _some(name: str, state: str, *columns: str) -> None:
+    """An index over the deliveries of an endpoint that are in one state."""
+    op.create_index(
+        f"ix_bounceparse_deliveries_{name}",
+        "bounceparse_deliveries",
+        ["endpoint", *columns],
+        unique=False,
+        sqlite_where=sa.text(f"state = '{state}'"),
+        postgresql_where=sa.text(f"state = '{state}'"),
+    )
 
 
 def _text(name: str, *, null: bool = False) -> sa.Column[Any]:
@@ -95,5 +109,6 @@ def _time(name: str, *, null: bool = False) -> sa.Column[Any]:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_bounceparse_messages_held", "bounceparse_messages")
     for name in _TABLES:
         op.drop_table(f"bounceparse_{name}")
