@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "headers": ("headers", "Print the signed headers of an outgoing message."),
     "serve": ("serve", "Serve the API, and one-click unsubscribe requests."),
     "tokens": ("tokens", "Make, list and revoke the tokens of the API."),
+    "users": ("users", "Make, list and disable the users of the panel."),
     "keys": ("keys", "Make, rotate and list the keys that sign what we send."),
     "evaluate": ("evaluate", "Judge the answers to labelled mail, and compare runs."),
     "reclassify": ("reclassify", "Read kept reports again by today's rules."),

@@ -91,19 +91,19 @@ class ApiStore:
         if stream is not None:
             conditions.append(outcomes.c.stream == stream)
         query = sa.select(outcomes).where(outcomes.c.seq > after, ~outcomes.c.is_copy, *conditions)
-        query = query.where(*_of_sender(outcomes.c.stream, sender)).order_by(outcomes.c.seq).limit(limit)
+        query = query.where(*of_sender(outcomes.c.stream, sender)).order_by(outcomes.c.seq).limit(limit)
         with self._database.read() as connection:
             return [recorded_outcome(row) for row in connection.execute(query)]
 
     def history_of(self, address: str, latest: int, *, sender: str | None = None) -> tuple[RecordedOutcome, ...]:
         """The ``latest`` outcomes of an address, newest first."""
-        theirs = sa.and_(outcomes.c.address_key == stored_key(address), *_of_sender(outcomes.c.stream, sender))
+        theirs = sa.and_(outcomes.c.address_key == stored_key(address), *of_sender(outcomes.c.stream, sender))
         with self._database.read() as connection:
             return queries.latest_outcomes(connection, theirs, latest)
 
     def sent_to_of(self, address: str, latest: int, *, sender: str | None = None) -> tuple[SentStatus, ...]:
         """The ``latest`` messages to an address, newest first."""
-        theirs = sa.and_(sent.c.recipient_key == stored_key(address), *_of_sender(sent.c.stream, sender))
+        theirs = sa.and_(sent.c.recipient_key == stored_key(address), *of_sender(sent.c.stream, sender))
         with self._database.read() as connection:
             return queries.latest_sent(connection, theirs, latest)
 
@@ -122,7 +122,7 @@ class ApiStore:
             return (), ()
         key = storable(key)
         columns = [sent.c.id, *(sent.c[name] for name in SentStatus.__dataclass_fields__)]
-        mine = sa.select(*columns).where(sent.c.message_key == key, *_of_sender(sent.c.stream, sender))
+        mine = sa.select(*columns).where(sent.c.message_key == key, *of_sender(sent.c.stream, sender))
         with self._database.read() as connection:
             rows = connection.execute(mine.order_by(sent.c.recipient_key).limit(_MOST_TRAIL)).all()
             told: sa.ColumnElement[bool] = outcomes.c.sent_id.in_([row.id for row in rows])
@@ -150,7 +150,7 @@ class ApiStore:
         if by not in (*queries.GROUPS, "day"):
             raise ConfigError(f"stats by {by!r}: choose one of {', '.join(queries.GROUPS)}, day")
         with self._database.read() as connection:
-            return queries.stats(connection, by, since, self._clock(), *_of_sender(outcomes.c.stream, sender))
+            return queries.stats(connection, by, since, self._clock(), *of_sender(outcomes.c.stream, sender))
 
     def rates_of(self, by: str, since: datetime | None = None, *, sender: str | None = None) -> dict[str, Cohort]:
         """As :meth:`~bounceparse.db.Store.rates`."""
@@ -159,7 +159,7 @@ class ApiStore:
         with self._database.read() as connection:
             if not has_ledger(connection):
                 return {}
-            return rates.cohorts(connection, by, since, *_of_sender(sent.c.stream, sender))
+            return rates.cohorts(connection, by, since, *of_sender(sent.c.stream, sender))
 
     def has_stream(self, name: str, sender: str | None = None) -> bool:
         """Whether there is such a stream, and of this tenant."""
@@ -201,5 +201,6 @@ def _streams_of(sender: str) -> Any:
     return sa.select(streams.c.name).where(streams.c.sender == sender)
 
 
-def _of_sender(column: sa.Column[Any], sender: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+def of_sender(column: sa.Column[Any], sender: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+    """The condition that a stream is one tenant's; none where ``sender`` is None."""
     return () if sender is None else (column.in_(_streams_of(sender)),)

@@ -21,6 +21,7 @@ from bounceparse.db.alerts import sync_alerts
 from bounceparse.db.audit import note_audit
 from bounceparse.db.backscatter import FloodLook, look_for_flood, note_look
 from bounceparse.db.bulk import execute_many, insert_new
+from bounceparse.db.outbox import tell_streams
 from bounceparse.db.polls import await_polls, awaited_since, last_polls
 from bounceparse.db.rates import cohorts
 from bounceparse.db.requests import count_waiting
@@ -182,6 +183,7 @@ def judge(connection: Connection, found: Look, settings: HealthSettings, now: da
     new: list[dict[str, object]] = []
     changed: list[dict[str, object]] = []
     wrong = list(found.alerts)
+    moved = []
     for stream in sorted(found.judged.keys() | rows.keys()):
         row = rows.get(stream)
         if row is not None and row.released_at != found.released.get(stream):
@@ -193,6 +195,8 @@ def judge(connection: Connection, found: Look, settings: HealthSettings, now: da
         else:
             verdict = assess(cohort, settings.limits_of(stream), frozenset(over))
         since = row.since if row is not None and row.level == verdict.level else now
+        if verdict.level != (Level.OK if row is None else row.level):
+            moved.append(stream)
         values = _values(stream, verdict, cohort, since=since, now=now)
         (new if row is None else changed).append(values)
         if alert := stream_alert(stream, verdict):
@@ -201,6 +205,7 @@ def judge(connection: Connection, found: Look, settings: HealthSettings, now: da
     insert_new(connection, health, [{**values, **_NEVER_RELEASED} for values in new])
     if changed:
         execute_many(connection, _UPDATE, [{f"b_{name}": value for name, value in row.items()} for row in changed])
+    tell_streams(connection, moved, now)
     looked = list(_KINDS)
     if found.flood is not None:
         note_look(connection, found.flood)
@@ -244,6 +249,7 @@ def stop(connection: Connection, stream: str, now: datetime, *, by: str, note: s
         insert_new(connection, health, [{**_NEVER_RELEASED, **values}])
     else:
         connection.execute(sa.update(health).where(health.c.stream == stream).values(**values))
+    tell_streams(connection, [stream], now)
     note_audit(connection, now, by, "stop", stream, scope="stream", note=note)
     alert = stream_alert(stream, verdict)
     assert alert is not None
@@ -259,6 +265,7 @@ def release(connection: Connection, stream: str, now: datetime, *, by: str, note
     values = _values(stream, Verdict(Level.OK), Cohort(), since=now, now=now)
     released = {"released_at": now, "released_by": by, "note": note}
     connection.execute(sa.update(health).where(health.c.stream == stream).values(**values, **released))
+    tell_streams(connection, [stream], now)
     note_audit(connection, now, by, "release", stream, scope="stream", note=note, detail=before[1])
     _end(connection, "stream-stop", stream, now)
 
@@ -286,6 +293,34 @@ def may_send(connection: Connection, stream: str) -> bool:
 
 
 _LEVEL = sa.select(health.c.level).where(health.c.stream == sa.bindparam("stream"))
+
+
+class StreamLevel(NamedTuple):
+    """How a stream does, as :class:`StreamHealth` has it, without what it sent."""
+
+    name: str
+    sender: str
+    category: str
+    level: Level = Level.OK
+    why: str = ""
+    since: datetime | None = None
+    checked_at: datetime | None = None
+    released_at: datetime | None = None
+    released_by: str | None = None
+    note: str | None = None
+
+
+def stream_levels(connection: Connection) -> list[StreamLevel]:
+    """All streams by name that are known or were judged, and how each does: a row each, no mail is counted."""
+    known = {row.name: (row.sender, row.category) for row in connection.execute(sa.select(streams))}
+    judged = {row.stream: row for row in connection.execute(sa.select(health))}
+    found = []
+    for name in sorted(known.keys() | judged.keys()):
+        row = judged.get(name)
+        values = {} if row is None else {one: getattr(row, one) for one in StreamLevel._fields[4:]}
+        level = Level.OK if row is None else Level(row.level)
+        found.append(StreamLevel(name, *known.get(name, ("", "marketing")), level, **values))
+    return found
 
 
 def stream_healths(connection: Connection, now: datetime) -> list[StreamHealth]:

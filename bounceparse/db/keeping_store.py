@@ -24,6 +24,7 @@ from bounceparse.db.pseudonyms import address_rules, pseudonymise
 from bounceparse.db.retention import Countable, Retention
 from bounceparse.db.suppression_import import import_suppressions
 from bounceparse.db.types import stored_key
+from bounceparse.db.users import forget_sessions
 from bounceparse.errors import ConfigError, StoreError
 from bounceparse.policy import Policy, Suppression
 from bounceparse.requests import RequestSettings
@@ -54,6 +55,8 @@ class KeepingStore:
             hash_of = partial(hashed_subject, self._request_settings.keyring)
             for one in address_rules(now - timedelta(days=keep.addresses_days)):
                 pruned[one.name] = self._apply(one, partial(pseudonymise, rule=one, hash_of=hash_of), dry_run=dry_run)
+        with self._database.read() if dry_run else self._database.write() as connection:
+            pruned["sessions that have run out"] = forget_sessions(connection, now, dry_run=dry_run)
         return pruned
 
     @property

@@ -173,7 +173,10 @@ def customer_card(
     within: sa.Select[Any] | None = None,
 ) -> CustomerCard:
     """The card of a customer, with the ``latest`` messages and outcomes, newest first; ``within`` selects the streams."""
-    theirs, told = sent.c.customer == customer, outcomes.c.customer == customer
+    theirs: sa.ColumnElement[bool] = sent.c.customer == customer
+    told: sa.ColumnElement[bool] = outcomes.c.sent_id.in_(
+        sa.select(sent.c.id).where(theirs)
+    )  # no index leads from a customer to outcomes
     if within is not None:
         theirs, told = theirs & sent.c.stream.in_(within), told & outcomes.c.stream.in_(within)
     last = sa.func.max(sent.c.sent_at)

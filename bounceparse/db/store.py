@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version as package_version
 from itertools import islice
 from threading import Event, Lock
@@ -22,6 +23,8 @@ from bounceparse.db.health_store import HealthStore
 from bounceparse.db.keeping_store import KeepingStore
 from bounceparse.db.ledger_store import LedgerStore
 from bounceparse.db.locks import Fence, check_fences, hold_lock
+from bounceparse.db.outbox import telling
+from bounceparse.db.panel_store import PanelStore
 from bounceparse.db.policy_store import PolicyStore
 from bounceparse.db.proving import check_signatures
 from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
@@ -50,7 +53,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore, ApiStore):
+class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore, ApiStore, PanelStore):
     """The outcomes, the ledger and the standing of addresses in one database.
 
     ``url`` is a SQLAlchemy URL: ``sqlite:///bounceparse.db`` or ``postgresql+psycopg://user@host/db``. The schema must
@@ -74,7 +77,7 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore, A
         health: HealthSettings | None = None,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self._database = Database(url)
+        self._database = Database(url, around=partial(telling, clock=clock))
         self._policy = policy or Policy()
         self._raw_limit = raw_limit if keep_raw else 0
         self._request_settings = request_settings

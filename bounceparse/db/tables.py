@@ -61,9 +61,25 @@ def _bytes(*, null: bool = False, unique: bool = False) -> Any:
     return sa.Column(sa.LargeBinary, nullable=null, unique=unique or None)
 
 
+_CONDITIONS: dict[sa.Index, str] = {}
+
+
 def _some(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
-    """A partial index: over the rows for which ``where`` holds."""
-    return sa.Index(name, *columns, unique=unique, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+    """A partial index: over the rows for which ``where`` holds, once :func:`whole_metadata` is asked for."""
+    index = sa.Index(name, *columns, unique=unique)
+    _CONDITIONS[index] = where
+    return index
+
+
+def whole_metadata() -> sa.MetaData:
+    """:data:`METADATA` with the conditions of its partial indexes, for what makes or compares tables.
+
+    They are options of a dialect, and to name one loads it: a poll would load both databases' for nothing.
+    """
+    for index, where in _CONDITIONS.items():
+        for dialect in ("sqlite", "postgresql"):
+            index.dialect_options[dialect]["where"] = sa.text(where)
+    return METADATA
 
 
 def _key() -> Any:
