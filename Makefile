@@ -1,6 +1,7 @@
 # make            build .venv/ with everything that development needs
 # make demo       run the main job on sample mails
 # make test       run the tests
+# make docs       build the site of the documentation in site/
 # make bench      measure: reading, polls, replays, imports, start-up
 # make bench-large  the same at full size, hostile mail, mutations, a watch for two hours: four hours
 # make audit      ask for known weaknesses of installed packages (network)
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: all demo test bench bench-large check lint types contracts audit clean
+.PHONY: all demo test docs bench bench-large check lint types contracts audit clean
 
 all: $(READY)
 
@@ -29,6 +30,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n auto
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo 'site/ is built; to read it with its search: $(PYTHON) -m http.server -b 127.0.0.1 -d site'
 
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/parse.py --rounds 5
@@ -72,4 +77,4 @@ audit: $(READY)
 	$(VENV)/audit/bin/pip-audit --strict --skip-editable --path "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 clean:
-	rm -rf $(VENV) bounceparse-demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) bounceparse-demo build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
