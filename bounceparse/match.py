@@ -109,7 +109,7 @@ def _match_one(one: Clues, steps: Sequence[tuple[Clue, Lookup]], found: Mapping[
             trust = Trust.CORRELATED if is_named(row, one.recipients, one.failing) else Trust.FORWARDED
             return Match(row, trust, clue.source, clue.value, answer.shared)
         if len(answer.rows) == 1 and not answer.shared and forwarded.sent is None:
-            trust = Trust.FORWARDED if one.recipients else Trust.CORRELATED
+            trust = Trust.FORWARDED if one.wanted else Trust.CORRELATED
             forwarded = Match(answer.rows[0], trust, clue.source, clue.value)
     return forwarded
 
@@ -123,19 +123,19 @@ def _row_of(recipients: tuple[str, ...], rows: tuple[Sent, ...]) -> Sent | None:
 def _add_weak(matches: list[Match], clues: Sequence[Clues], sent_mail: SentMail) -> None:
     """Note beside what nothing proves which message it may be about: for people, it leads to no row of the ledger."""
     asked = {
-        place: Lookup(Key.SUBJECT, one.subject, one.wanted, one.at)
+        place: Lookup(Key.SUBJECT, one.subject, one.recipients, one.at)
         for place, (one, match) in enumerate(zip(clues, matches, strict=True))
-        if match.sent is None and one.subject and one.at and one.wanted
+        if match.sent is None and one.subject and one.at and one.recipients
     }
     found = sent_mail.find(set(asked.values())) if asked else {}
     for place, one in enumerate(clues):
         if matches[place].sent is not None:
             continue
         answer = found.get(asked[place]) if place in asked else None
-        if answer and (row := _latest_before(answer.rows, one)):
-            matches[place] = Match(None, Trust.UNVERIFIED, "recipient-subject", row.message_id)
-        elif one.hint:
+        if one.hint:  # kept: it still tells who is meant when the message's rows come
             matches[place] = Match(None, Trust.UNVERIFIED, "verp", one.hint)
+        elif answer and (row := _latest_before(answer.rows, one)):
+            matches[place] = Match(None, Trust.UNVERIFIED, "recipient-subject", row.message_id)
 
 
 def _latest_before(rows: Iterable[Sent], one: Clues) -> Sent | None:

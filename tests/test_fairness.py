@@ -25,6 +25,7 @@ from forgeries import (
 )
 
 from bounceparse import classify, parse
+from bounceparse.db import SentMessage
 from bounceparse.db.tables import sent
 from bounceparse.policy import Proof
 from bounceparse.verp import Purpose, find_tokens, sign
@@ -276,6 +277,36 @@ def test_a_bounce_before_its_ledger_row_acts_when_the_row_comes(sender: World) -
     sender.store.record_sent("late@shop.example", "new@poczta.example", stream="news")
     assert last(sender)[:3] == ("hardbounce", "correlated", "message-id:returned")
     assert not sender.store.standing("new@poczta.example").mailable
+
+
+def test_a_providers_return_path_leads_to_its_id_when_the_row_comes(sender: World) -> None:
+    """The provider's id is told by its answer to the message, which the nightly import brings."""
+    path = "Return-Path: <0102018fa2b3c4d5-5e6f7a8b-1c2d-4e5f-8a9b-0c1d2e3f4a5b-000000@eu-west-1.amazonses.com>\n"
+    sender.take(dsn(recipient="new@poczta.example", returned=path + "Subject: Autumn offer\n"))
+    assert last(sender)[1] == "unverified"
+    sender.store.record_sent(
+        "late@shop.example",
+        "new@poczta.example",
+        stream="news",
+        provider_id="0102018fa2b3c4d5-5e6f7a8b-1c2d-4e5f-8a9b-0c1d2e3f4a5b-000000",
+    )
+    sender.store.settle()
+    assert last(sender)[:2] == ("hardbounce", "correlated")
+
+
+def test_a_plain_verp_address_still_says_who_is_meant_when_the_rows_come(sender: World) -> None:
+    sender.take(dsn("list-bounces+ola=poczta.example@bounces.example", None, returned=returned("late@shop.example")))
+    sender.store.import_sent(
+        SentMessage(message_id="late@shop.example", recipient=address, stream="news") for address in (JAN, OLA)
+    )
+    assert last(sender) == ("hardbounce", "correlated", "message-id:returned", OLA)
+
+
+def test_a_plain_verp_address_that_names_another_blames_nobody(sender: World) -> None:
+    """The Message-ID leads to the message's only recipient, the return path to somebody else."""
+    sender.take(dsn("list-bounces+ola=poczta.example@bounces.example", None, returned=returned("1@shop.example")))
+    assert last(sender)[:2] == ("softbounce", "forwarded")
+    assert sender.mailable() == NEWS
 
 
 def _token_comes_late(sender: World, token_id: int, message_id: str, recipient: str) -> None:

@@ -55,7 +55,8 @@ def _is_final(row: sa.Row[Any]) -> bool:
 def _clues(row: sa.Row[Any]) -> Clues:
     recipients = (row.original_recipient, row.reported_recipient, row.final_recipient)
     found = ladder(row.message_key, row.message_id_from, row.envelope_id, recipients, row.own_id)
-    return Clues(found.ladder, found.recipients, None, row.subject, row.event_at, found.failing)
+    hint = row.match_evidence if row.matched_by == "verp" and not found.recipients else None
+    return Clues(found.ladder, found.recipients, hint, row.subject, row.event_at, found.failing)
 
 
 def _prove(

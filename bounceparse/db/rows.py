@@ -54,8 +54,7 @@ class NewOutcome(NamedTuple):
             self.own_id,
         )
         steps = found.ladder
-        returned = original.return_path if original is not None else None
-        if returned and (provider_id := find_provider_id(returned)):
+        if provider_id := self.provider_id:
             steps = (*steps, Clue(Key.MESSAGE_ID, provider_id, "provider-id"))
         recipients = tuple([storable(recipient) for recipient in found.recipients])
         hint = None if recipients else self._hint()
@@ -67,6 +66,12 @@ class NewOutcome(NamedTuple):
     def own_id(self) -> str | None:
         """What the sender's own header in the returned message held."""
         return storable(self.original.own_id) if self.original is not None and self.original.own_id else None
+
+    @property
+    def provider_id(self) -> str | None:
+        """The provider's id in the return path that it gave the message."""
+        returned = self.original.return_path if self.original is not None else None
+        return find_provider_id(returned) if returned else None
 
     @property
     def at(self) -> datetime | None:
@@ -202,7 +207,7 @@ def outcome_row(new: NewOutcome, found: Match, seq: int, now: datetime) -> dict[
         "of_domain": outcome.reason in DOMAIN_REASONS,
         "event_at": occurred_at if occurred_at is not None and occurred_at < now else now,
         "is_copy": False,
-        "own_id": new.own_id,
+        "own_id": new.own_id or new.provider_id,
         "will_retry_until": _will_retry_until(new.told),
         **matched_columns(found, outcome.status, outcome.recipient, outcome.list_id, from_domain(original)),
     }
