@@ -7,7 +7,7 @@ deadlock on ledger rows, and ``seq`` grows in the order of commits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,10 +37,18 @@ class Database:
     """An engine with the two kinds of transaction that the store uses.
 
     ``url`` is a SQLAlchemy URL of SQLite (a file) or PostgreSQL (psycopg). With ``create`` a missing SQLite file is
-    made, else it is a :class:`SchemaError`. Usable from several threads.
+    made, else it is a :class:`SchemaError`. ``around`` is entered in each transaction that writes, and left before the
+    commit: what it writes stands or falls with the rest. Usable from several threads.
     """
 
-    def __init__(self, url: str, *, create: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        create: bool = False,
+        around: Callable[[Connection], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._around = around
         self.url = _parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
@@ -68,7 +76,8 @@ class Database:
         with self.transaction(write=True, wait=wait) as connection:
             if not self.is_sqlite:
                 connection.exec_driver_sql(f"{_STALLED}; {_LINE_UP}{'' if wait else ' NOWAIT'}")
-            yield connection
+            with self._around(connection):
+                yield connection
 
     def look_up(self, ask: Callable[[Connection], T]) -> T:
         """What ``ask`` answers by one statement that reads: it needs no transaction of its own.
