@@ -32,7 +32,7 @@ from bounceparse.classify import classify
 from bounceparse.cli.output import json_line, plain
 from bounceparse.explain import explain, texts_of
 from bounceparse.mime import Mail, report_key
-from bounceparse.outcomes import REASONS, Outcome, Status
+from bounceparse.outcomes import ASSUMED, REASONS, Outcome, Status
 from bounceparse.parse import read_report
 from bounceparse.reports import Kind
 
@@ -67,6 +67,10 @@ CHARSETS = [
     b"cp037",
 ]
 ENCODINGS = [b"base64", b"quoted-printable", b"8bit", b"x-uuencode", b"binary", b""]
+# What a kind of report says as a rule, and nothing else may be assumed of it
+ASSUMABLE = re.compile(
+    r"(?:arf|rfc3464|xarf|amazon-sns)/abuse(?::\S+)? abuse|mdn/disposition displayed|action/(failed|delayed) \1|action/none none"
+)
 _CHARSET = re.compile(rb"(?i)(charset=[\"']?)[\w.-]+")
 _ENCODING = re.compile(rb"(?i)(content-transfer-encoding:[ \t]*)[\w-]+")
 _DELIMITER = re.compile(rb"(?m)^--[^\n]{1,70}\n")
@@ -110,7 +114,10 @@ def _check_outcome(mail: Mail, outcome: Outcome) -> None:
         if isinstance(value, str):
             _check_text(name, value)
     evidence = outcome.evidence
-    if not evidence.matched or not any(evidence.matched in text for text in texts_of(mail, evidence.part)):
+    if evidence.part == ASSUMED:
+        if not ASSUMABLE.fullmatch(f"{evidence.rule} {evidence.matched}"):
+            raise Failure(f"{evidence.rule} assumed of {evidence.matched}")
+    elif not evidence.matched or not any(evidence.matched in text for text in texts_of(mail, evidence.part)):
         raise Failure(f"evidence of {evidence.dialect} not in {evidence.part}")
 
 

@@ -15,7 +15,7 @@ from bounceparse.dates import parse_date
 from bounceparse.decoding import collapse
 from bounceparse.diagnosis import Diagnosis, diagnose, tells_success
 from bounceparse.mentions import find_blocklist, find_help_url, find_ip
-from bounceparse.outcomes import REASONS, Evidence, Fault, Outcome, Status
+from bounceparse.outcomes import ASSUMED, REASONS, Evidence, Fault, Outcome, Status
 from bounceparse.reports import (
     AutoReply,
     Challenge,
@@ -158,11 +158,15 @@ def _outcome(
         occurred_at=_first_date(recipient.last_attempt_date, item.arrival_date) or _first_date(report.date),
         evidence=Evidence(
             found.rule.id if found.rule else f"action/{recipient.action or 'none'}",
-            found.part,
-            found.matched,
+            *_quoted(report, found.part, found.matched),
             report.dialect,
         ),
     )
+
+
+def _quoted(report: Report, part: str, matched: str) -> tuple[str, str]:
+    """Part and words of the evidence; a report that says nothing rests on its subject."""
+    return ("subject", report.subject) if part == ASSUMED and report.subject else (part, matched)
 
 
 def _first_date(*values: str | None) -> datetime | None:
@@ -184,7 +188,8 @@ def _of_other(report: Report, item: Item, rules: RuleSet) -> list[Outcome]:
             Evidence(f"unsubscribe/{item.marker}", item.part, item.matched, report.dialect),
         )
     elif isinstance(item, DispositionReport):
-        evidence = Evidence("mdn/disposition", "disposition-notification", item.disposition, report.dialect)
+        part, matched = ("disposition-notification", item.written) if item.written else (ASSUMED, item.disposition)
+        evidence = Evidence("mdn/disposition", part, matched, report.dialect)
         reason = "read-receipt"
     elif isinstance(item, AutoReply):
         rule = "auto-reply/left-organisation" if item.left else "auto-reply"
@@ -245,8 +250,7 @@ def _of_feedback(report: Report, item: FeedbackReport, rules: RuleSet) -> list[O
     recovered = item.recipients and item.recipients_from not in _TOLD
     evidence = Evidence(
         f"{report.dialect or 'arf'}/{reason}{f':{item.recipients_from}' if recovered else ''}",
-        "feedback-report" if written else "headers",
-        written or report.subject or kind,
+        *_written_or(report, written, kind),
         report.dialect,
     )
     provider = rules.provider_of((report.from_address or "").rpartition("@")[2].lower() or None)
@@ -254,6 +258,13 @@ def _of_feedback(report: Report, item: FeedbackReport, rules: RuleSet) -> list[O
         _plain(report, item.original, recipient, reason, evidence, item, provider)
         for recipient in item.recipients or (None,)
     ]
+
+
+def _written_or(report: Report, written: str | None, kind: str) -> tuple[str, str]:
+    """Part and words of a complaint: its type, else the subject that tells it, else nothing but its form."""
+    if written:
+        return "feedback-report", written
+    return ("headers", report.subject) if report.subject else (ASSUMED, kind)
 
 
 def refusal_as_delivery(item: DispositionReport) -> DeliveryReport:

@@ -7,11 +7,12 @@ Status field. Codes are reported as written, the server's own before the Status 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 from bounceparse.codes import Action, Phase
 from bounceparse.mime import collapse
-from bounceparse.outcomes import REASONS, Status
+from bounceparse.outcomes import ASSUMED, REASONS, Status
 from bounceparse.replies import Reply, mask, read_reply
 from bounceparse.reports import DeliveryReport, RecipientReport
 from bounceparse.rules import Hit, Rule, RuleSet, find_unmet
@@ -19,6 +20,7 @@ from bounceparse.transcript import find_phase, find_reply_lines, paragraph_of
 
 UNDEFINED = "undefined"
 _NO_REPLY = read_reply("")
+_MOST_COMPARED = 20_000_000  # characters: a text that tells of thousands is not gone through for each
 
 
 class Diagnosis(NamedTuple):
@@ -71,6 +73,8 @@ def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet)
     if finding and finding.enhanced and not reply.enhanced and (written or ".0.0").endswith(".0.0"):
         written = finding.enhanced
     place, matched = finding[1:3] if finding else _anything(recipient, report, words, part)
+    if place == "text" and len(report.text) * len(report.recipients) < _MOST_COMPARED and matched not in report.text:
+        matched = _verbatim(matched, report.text)
     return Diagnosis(
         reason=finding.rule.reason if finding else UNDEFINED,
         rule=finding.rule if finding else None,
@@ -85,6 +89,17 @@ def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet)
         temporary=_is_temporary(reply, recipient.status),
         by_text=finding is not None and finding.by_text,
     )
+
+
+def _verbatim(matched: str, text: str) -> str:
+    """``matched``, white space collapsed, as far as it stands in ``text``: a reader may put words of two places together.
+
+    Unchanged where not even its first word stands there.
+    """
+    matched, said = collapse(matched), collapse(text)
+    ends = [at for at, char in enumerate(matched) if char == " "] + [len(matched)]
+    kept = bisect_left(ends, True, key=lambda end: matched[:end] not in said)
+    return matched[: ends[kept - 1]] if kept else matched
 
 
 def tells_success(recipient: RecipientReport) -> bool:
@@ -221,12 +236,12 @@ def _anything(recipient: RecipientReport, report: DeliveryReport, words: str, pa
     if recipient.status:
         return "delivery-status", recipient.status
     if words:
-        return part, words[:200]
+        return part, collapse(words[:200])
     if recipient.recipient and recipient.recipient in report.text:
         return "text", recipient.recipient
-    if report.text:
-        return "text", collapse(report.text[:200])
-    return "headers" if recipient.part == "text" else "delivery-status", recipient.recipient or ""
+    if said := collapse(report.text[:200]):
+        return "text", said
+    return ASSUMED, str(recipient.action or "none")
 
 
 class Candidate(NamedTuple):

@@ -191,8 +191,9 @@ def _reason(
 
 def _decided(candidate: Candidate, outcome: Outcome) -> bool:
     evidence = outcome.evidence
-    found = (candidate.rule.id, candidate.part, candidate.matched)
-    return candidate.unmet is None and found == (evidence.rule, evidence.part, evidence.matched)
+    if candidate.unmet is not None or (candidate.rule.id, candidate.part) != (evidence.rule, evidence.part):
+        return False
+    return collapse(candidate.matched).startswith(collapse(evidence.matched))  # it may be quoted in part only
 
 
 def _why_lost(candidate: Candidate, winner: Candidate | None, candidates: list[Candidate]) -> str:
@@ -239,15 +240,16 @@ def find_line(rule: Rule) -> int | None:
     return text.count("\n", 0, found.start()) + 1 if found else None
 
 
-def texts_of(mail: Mail, part: str) -> Iterator[str]:
+def texts_of(mail: Mail, part: str, deeper: int = 4) -> Iterator[str]:
     """The decoded, white-space-collapsed texts that ``Evidence.part`` may mean: the mail's own, then those of messages in it.
 
-    A report that somebody forwarded stands in such a message.
+    A report that somebody forwarded stands in such a message, ``deeper`` ones inside each other at most.
     """
     yield from _own_texts(mail, part)
-    for entity in mail.walk(into_messages=True):
-        if entity.depth and entity.content_type == "message/rfc822" and (inner := entity.children):
-            yield from _own_texts(Mail(inner[0].buffer[inner[0].start : inner[0].end], mail.limits), part)
+    for entity in mail.walk():
+        if deeper and entity.content_type == "message/rfc822" and (inner := entity.children):
+            within = Mail(inner[0].buffer[inner[0].start : inner[0].end], mail.limits)
+            yield from texts_of(within, part, deeper - 1)
 
 
 def _own_texts(mail: Mail, part: str) -> Iterator[str]:
@@ -257,13 +259,18 @@ def _own_texts(mail: Mail, part: str) -> Iterator[str]:
         text = mail.header_text()
         yield collapse(text)
         names = (line.partition(":")[0].lower() for line in text.split("\n") if line[:1] not in (" ", "\t"))
-        yield from (mail.get(name) or "" for name in names)
+        for name in names:
+            yield mail.get(name) or ""
+            yield mail.line(name) or ""
     elif part == "text":
         yield collapse(mail.readable)
+        for entity in mail.walk():  # a status part under another type
+            if entity.content_type.startswith(("text/", "application/octet")):
+                yield collapse(entity.decode(entity.payload(mail.limits.text)))
     else:
         entities = tuple(mail.walk(into_messages=True))
         typed = [entity for entity in entities if entity.content_type.endswith(part)]
-        for entity in typed or entities:  # a part of a wrong type says what it is by its fields
+        for entity in (*typed, *entities):  # a part of a wrong type says what it is by its fields
             text = decode_bytes(entity.payload(4 * mail.limits.text), entity.params.get("charset", ""))
             yield collapse(text.replace("\0", ""))
 

@@ -98,11 +98,16 @@ REASONS: Mapping[str, ReasonRow] = {
 reason and has status ``deferred``."""
 
 
+ASSUMED = "assumed"
+"""The part of an :class:`Evidence` that quotes nothing."""
+
+
 class Evidence(NamedTuple):
     """What a verdict rests on.
 
     ``matched`` stands in the decoded, whitespace-collapsed text of ``part`` (``delivery-status``, ``text``, ``subject``,
-    ``headers``, ``feedback-report``, ``disposition-notification``); ``rule`` is the id of the rule that decided.
+    ``headers``, ``feedback-report``, ``disposition-notification``); ``rule`` is the id of the rule that decided. Where the
+    mail does not say what its kind of report says as a rule, ``part`` is ``assumed``, and ``matched`` what was assumed.
     """
 
     rule: str

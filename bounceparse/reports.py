@@ -174,7 +174,10 @@ class UnsubscribeRequest:
 
 @dataclass(frozen=True, slots=True)
 class DispositionReport:
-    """A message disposition notification (RFC 8098). ``disposition`` is the type, lower case: ``displayed``, ``deleted`` ..."""
+    """A message disposition notification (RFC 8098). ``disposition`` is the type, lower case: ``displayed``, ``deleted`` ...
+
+    ``written`` is that as it stands in the notification, empty where it does not and "displayed" was assumed.
+    """
 
     recipient: str | None
     disposition: str
@@ -184,6 +187,7 @@ class DispositionReport:
     automatic: bool = False
     reporting_ua: str | None = None
     refusal: bool = False
+    written: str = ""
 
 
 @dataclass(frozen=True, slots=True)

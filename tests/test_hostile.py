@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bounceparse.classify import classify
 from bounceparse.explain import texts_of
 from bounceparse.mime import Limits, Mail
-from bounceparse.outcomes import REASONS, Outcome, Status
+from bounceparse.outcomes import ASSUMED, REASONS, Outcome, Status
 from bounceparse.parse import parse
 from bounceparse.reports import DeliveryReport, Kind, Report
 
@@ -238,16 +238,42 @@ def test_evidence_stands_in_a_report_that_is_enclosed_in_a_message() -> None:
     assert enclosed > 200
 
 
-def test_a_recipient_that_only_a_header_names_has_its_evidence_there() -> None:
-    """Where the parts cannot be told apart, there is no status part that could be the evidence."""
-    raw = (
-        b"From: Mailer-Daemon@mx.example.net\nTo: bounces@shop.example\nSubject: Mail delivery failed\n"
-        b"X-Failed-Recipients: jan@firma.example\nContent-Type: multipart/report; boundary=x\n\n"
-    )
+def evidence_of(raw: bytes) -> tuple[str, str]:
     _, (outcome,) = judge(raw)
-    assert outcome.recipient == "jan@firma.example"
-    assert outcome.evidence.part == "headers"
-    assert any(outcome.evidence.matched in text for text in texts_of(Mail(raw), "headers"))
+    part, matched = outcome.evidence[1:3]
+    assert part == ASSUMED or any(matched in text for text in texts_of(Mail(raw), part))
+    return part, matched
+
+
+def test_a_failure_told_by_the_headers_alone_rests_on_the_subject() -> None:
+    """Where the parts cannot be told apart; without a subject it says that "failed" is assumed."""
+    head = b"From: Mailer-Daemon@mx.example.net\nTo: bounces@shop.example\nX-Failed-Recipients: jan@firma.example\n"
+    rest = b"Content-Type: multipart/report; boundary=x\n\n"
+    assert evidence_of(head + b"Subject: Mail delivery failed\n" + rest) == ("subject", "Mail delivery failed")
+    assert evidence_of(head + rest) == (ASSUMED, "failed")
+
+
+def test_what_a_report_leaves_out_is_marked_as_assumed() -> None:
+    """A complaint without a type, a receipt without a disposition; what is written is quoted as it is spelled."""
+    arf = dsn(b"").replace(b"delivery-status", b"feedback-report").replace(b"Subject: Undelivered Mail\n", b"")
+    assert evidence_of(arf) == (ASSUMED, "abuse")
+    assert evidence_of(arf.replace(b"Reporting-MTA:", b"Feedback-Type: ABUSE\nX:")) == ("feedback-report", "ABUSE")
+    mdn = dsn(b"").replace(b"delivery-status", b"disposition-notification")
+    assert evidence_of(mdn) == (ASSUMED, "displayed")
+    told = mdn.replace(b"Reporting-MTA:", b"Disposition: Manual-Action/MDN-Sent-Manually; Displayed\nX:")
+    assert evidence_of(told) == ("disposition-notification", "Displayed")
+
+
+def test_evidence_put_together_from_two_places_is_cut_to_the_first() -> None:
+    """A transcript tells of one address twice, other words between: only what stands together is a quotation."""
+    raw = (
+        b"From: MAILER-DAEMON@mx.example.net\nSubject: failure notice\n\n"
+        b"Hi. This is the qmail-send program at mx.example.net.\nI'm afraid I wasn't able to deliver your message.\n\n"
+        b"<jan@firma.example>:\nGroup one\n\n<eva@firma.example>:\nNothing known.\n\n<jan@firma.example>:\nGroup two\n"
+    )
+    _, outcomes = judge(raw)
+    for outcome in outcomes:
+        assert any(outcome.evidence.matched in text for text in texts_of(Mail(raw), "text")), outcome.evidence
 
 
 def test_base64_of_ten_megabytes_is_read_within_the_cap() -> None:

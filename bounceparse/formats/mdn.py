@@ -10,7 +10,7 @@ import re
 
 from bounceparse.addresses import clean_address
 from bounceparse.lazy import pattern
-from bounceparse.mime import Mail, decode_bytes, parse_fields
+from bounceparse.mime import Mail, collapse, decode_bytes, parse_fields
 from bounceparse.reports import DispositionReport
 from bounceparse.returned import clean_message_id, find_returned, read_original
 
@@ -26,9 +26,10 @@ def read_disposition(mail: Mail) -> DispositionReport | None:
     fields: dict[str, str] = {}
     for name, value in parse_fields(decode_bytes(part.payload(65_536))):
         fields.setdefault(name, value)
-    mode, _, disposition = fields.get("disposition", "").lower().partition(";")
-    disposition = disposition.partition("/")[0].strip() or mode.strip()
-    automatic = "automatic" in mode
+    mode, _, written = fields.get("disposition", "").partition(";")
+    written = collapse(written.partition("/")[0]) or collapse(mode)
+    disposition = written.lower()
+    automatic = "automatic" in mode.lower()
     original = clean_address(fields.get("original-recipient"))
     recipient = original or clean_address(fields.get("final-recipient")) or clean_address(mail.get("from"))
     text = mail.readable
@@ -41,6 +42,7 @@ def read_disposition(mail: Mail) -> DispositionReport | None:
         automatic=automatic,
         reporting_ua=fields.get("reporting-ua"),
         refusal=_is_refusal(mail, disposition, automatic, text),
+        written=written,
     )
 
 

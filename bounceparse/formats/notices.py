@@ -53,7 +53,7 @@ def read_notice(mail: Mail) -> Challenge | Notice | None:
     subject = mail.get("subject") or ""
     sender = clean_address(mail.get("from"))
     if mail.params.get("report-type", "").lower() == "tlsrpt" or mail.has("tls-report-domain"):
-        return Notice("other-report", mail.line("content-type") or "", "headers")
+        return Notice("other-report", mail.line("content-type") or mail.line("tls-report-domain") or "", "headers")
     if _DMARC_SUBJECT.match(subject) or _QUARANTINE_SUBJECT.match(subject):
         return Notice("other-report", subject, "subject")
     if _is_dmarc(mail):

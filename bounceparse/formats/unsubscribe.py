@@ -119,7 +119,7 @@ def _find(mail: Mail) -> tuple[str, str, str] | None:
         return None
     if spoken:
         return ("subject", "subject", subject) if len("".join(lines)) < 400 else None
-    return _in_text(text, lines) or (_by_address(address, subject, text, lines) if asked else None)
+    return _in_text(text, lines) or (_by_address(mail, address, subject, text, lines) if asked else None)
 
 
 def _subject(mail: Mail) -> str:
@@ -162,7 +162,7 @@ def _in_text(text: str, lines: list[str]) -> tuple[str, str, str] | None:
     return None
 
 
-def _by_address(address: str, subject: str, text: str, lines: list[str]) -> tuple[str, str, str] | None:
+def _by_address(mail: Mail, address: str, subject: str, text: str, lines: list[str]) -> tuple[str, str, str] | None:
     """A mail to an address that is made for requests: by the button's own words, a token, or without any words."""
     at = text.lower().find(_GMAIL_LINE)
     if at >= 0:
@@ -173,7 +173,7 @@ def _by_address(address: str, subject: str, text: str, lines: list[str]) -> tupl
     )
     wordless = not subject and len(lines) <= 1
     if len(detail) >= 4 or wordless:
-        return ("subject", "subject", subject) if subject else ("address", "headers", address)
+        return ("subject", "subject", subject) if subject else ("address", "headers", mail.get("to") or "")
     return None
 
 

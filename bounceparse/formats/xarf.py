@@ -41,7 +41,7 @@ def read_xarf(mail: Mail) -> FeedbackReport | Notice | None:
 def _read_fields(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
     """The YAML part of X-ARF 0.1 and 0.2, which is plain ``Name: value`` lines."""
     fields = {name: value.strip("'\"") for name, value in parse_fields(part.text().lstrip("-\n"))}
-    if "report-type" not in fields or "category" not in fields:
+    if not fields.get("report-type") or not fields.get("category"):
         return None
     if fields["category"].lower() != "abuse" or "spam" not in fields["report-type"].lower():
         return Notice("other-report", fields["report-type"], "text")
