@@ -311,18 +311,22 @@ def _beside_keys(base: Path, section: SigningSection) -> SigningSection:
 
 
 def imap_accounts(settings: Settings, names: Iterable[str] = ()) -> list[ImapAccount]:
-    """The mailboxes of ``settings``: those named, else all.
+    """The mailboxes of ``settings``: those named, else all that are polled.
 
     Passwords are fetched when a mailbox is opened, not here. Raises :class:`ConfigError` for a name that is unknown,
     for a mailbox that contradicts itself, and when there is none at all.
     """
-    chosen = list(dict.fromkeys(names)) or list(settings.mailbox)
+    chosen = list(dict.fromkeys(names)) or [name for name, box in settings.mailbox.items() if box.polled]
     origin = settings.source or "environment"
-    if not chosen:
+    if not settings.mailbox:
         raise ConfigError(f"{origin}: no mailbox: add a table [mailbox.bounces]")
     for name in chosen:
         if name not in settings.mailbox:
             raise ConfigError(f"{origin}: no mailbox {name}: known are {', '.join(settings.mailbox) or 'none'}")
+        if not settings.mailbox[name].polled:
+            raise ConfigError(
+                f"{origin}: mailbox {name} has polled = false: hand mail to `bounceparse ingest --mailbox {name}`"
+            )
     try:
         return [_account(name, settings.mailbox[name]) for name in chosen]
     except ConfigError as error:
@@ -330,7 +334,7 @@ def imap_accounts(settings: Settings, names: Iterable[str] = ()) -> list[ImapAcc
 
 
 def _account(name: str, box: MailboxSection) -> ImapAccount:
-    shared = set(MailboxSection.model_fields) - {*CREDENTIALS, "port", "check_dkim"}
+    shared = set(MailboxSection.model_fields) - {*CREDENTIALS, "port", "check_dkim", "polled"}
     return ImapAccount(
         name=name,
         port=box.effective_port,
@@ -434,7 +438,7 @@ def build_health(settings: Settings) -> HealthSettings:
     return HealthSettings(
         limits,
         {name: stream.health.limits(limits) for name, stream in settings.stream.items()},
-        tuple(settings.mailbox),
+        tuple(name for name, box in settings.mailbox.items() if box.polled),
         returns_to,
         settings.health.silent_sent,
         settings.health.unpolled,

@@ -21,6 +21,7 @@ CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
 _DURATION = re.compile(r"(\d{1,6})\s*([mhdw]?)", re.ASCII)
 _UNITS = {"": "hours", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LISTEN = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})")
+_NO = frozenset({"false", "0", "no", "off", "f", "n"})
 _AFTER = re.compile(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
 
 
@@ -123,6 +124,17 @@ class MailboxSection(Section):
     recipient_headers: Words = ()
     authserv_id: str | None = None
     check_dkim: bool = False
+    polled: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_server(cls, table: object) -> object:
+        """A mailbox that is not polled needs no server: mail servers hand its mail to ``ingest``."""
+        if isinstance(table, dict) and str(table.get("polled", True)).lower() in _NO:
+            if surplus := sorted({"host", "username", *CREDENTIALS} & set(table)):
+                raise ValueError(f"polled = false: {surplus[0]} is not used then: remove it, or remove polled")
+            return table | {"host": "localhost", "username": "nobody"}
+        return table
 
     @field_validator("after")
     @classmethod
@@ -133,6 +145,8 @@ class MailboxSection(Section):
 
     @model_validator(mode="after")
     def _is_coherent(self) -> MailboxSection:
+        if not self.polled:
+            return self
         given = [key for key in CREDENTIALS if getattr(self, key) is not None]
         if len(given) != 1:
             found = "none is there" if not given else f"{' and '.join(given)} are there"

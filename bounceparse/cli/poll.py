@@ -61,7 +61,7 @@ def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, wa
             store.settle()
             after_poll(session, store)
             write_metrics(session, store)
-    ctx.exit(1 if 1 in statuses else max(statuses))
+    ctx.exit(1 if 1 in statuses else max(statuses, default=0))
 
 
 def _poll_one(account: ImapAccount, store: Store, rules: RuleSet, *, dry_run: bool, go: bool, as_json: bool) -> int:

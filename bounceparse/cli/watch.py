@@ -16,7 +16,7 @@ from bounceparse.cli.health import after_poll
 from bounceparse.cli.monitoring import complain_of_poll, note_poll, served_metrics, write_metrics
 from bounceparse.cli.poll import tell
 from bounceparse.cli.session import Session
-from bounceparse.errors import BounceparseError
+from bounceparse.errors import BounceparseError, ConfigError
 from bounceparse.ingest import PollResult
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ def watch_mailboxes(session: Session, names: Sequence[str], *, as_json: bool) ->
     from bounceparse.config import imap_accounts
 
     accounts = imap_accounts(session.settings, names)
+    if not accounts:
+        raise ConfigError(
+            "there is no mailbox to watch: all have polled = false: run `bounceparse poll` from cron instead"
+        )
     signals = _Signals()
     with signals.installed():
         while True:
