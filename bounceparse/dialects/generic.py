@@ -25,7 +25,7 @@ DAEMON = Wording(
 _SYSTEM = pattern(r"mailer-?daemon|mail[ ._-]?delivery|mdaemon|maildaemon|^$")  # names that nobody but a system bears
 RETURNED_TYPES = frozenset(("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"))
 BOUNCE_SUBJECT = Wording(
-    r"undeliver|message you sent (?:was )?blocked|not (?:be |(?:yet )?been )?deliver|could ?n[o']t be (?:sent|delivered)|returned? (?:mail|e-?mail|message|to sender)|mail (?:delivery )?(?:fail|error|return|loop)|deliver\w* (?:fail|status|notif|problem|report|error|warning|has failed|incomplete|delayed)"
+    r"undeliver|message you sent (?:was )?blocked|your (?:e-?mail|message|mail) (?:was|has been) (?:rejected|refused|blocked|returned)|not (?:be |(?:yet )?been )?deliver|could ?n[o']t be (?:sent|delivered)|returned? (?:mail|e-?mail|message|to sender)|mail (?:delivery )?(?:fail|error|return|loop)|deliver\w* (?:fail|status|notif|problem|report|error|warning|has failed|incomplete|delayed)"
     r"|failure (?:notice|delivery)|failed (?:mail|delivery|message)|non-?deliver|bounce|delivery of your|error (?:sending|during delivery|in delivery)|message (?:delayed|delivery)|processing error|mail error|loop alert"
     r"|unzustellbar|zustell(?:ungs)?fehler|fehlgeschlagen|nicht zustell|r[uü]ckl[aä]ufer|non remis|[eé]chec (?:de )?(?:la )?remise|revenu en erreur|no se (?:puede|ha podido) entregar|no entregado|error de entrega|correo devuelto"
     r"|non recapitabile|manca(?:to|ta) (?:recapito|consegna)|recapito non riuscito|n[aã]o (?:[eé] poss[ií]vel entregar|entregue)|falha na entrega|onbestelbaar|niet be(?:zorgd|steld)|kan inte levereras|olevererat"
@@ -44,7 +44,7 @@ _FAILED = Wording(
     r"|无法(?:投递|发送|送达|傳送)|未能送达|發送失敗|发送失败|投递失败|不存在|無法傳送|배달하지 못|전송(?:되지 못| 실패)|존재하지 않",
 )
 _CONTACT = pattern(
-    r"(?:contact|question|assistance|support|help|inquir|(?:please )?(?:send|write|reply|e-?mail|forward|try)|postmaster|administrator|report this|mailto|sent by|mail from|token|from|reply to|kontakt|pomoc|hilfe|assist)\b[^\n]{0,60}$",
+    r"(?:contact|question|assistance|support|help|inquir|(?:please )?(?:send|write|reply|e-?mail|forward|try)|postmaster|administrator|report this|mailto|message-id|sent by|mail from|token|from|reply to|kontakt|pomoc|hilfe|assist)\b[^\n]{0,60}$",
     re.IGNORECASE,
 )
 _TO = pattern(rf"\bTo:\s{{0,8}}<?(?P<a>{ADDRESS})", re.IGNORECASE)

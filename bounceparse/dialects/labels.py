@@ -62,6 +62,12 @@ LAYOUTS = (
         skip=r".{0,20}the following recipients were affected",
     ),
     Layout(
+        name="xmail",
+        hints=("xmail bounce: rcpt=[",),
+        recipient=rf"\s{{0,4}}\[<\d\d>\] XMail bounce: Rcpt=\[(?P<a>{ADDRESS})\];Error=\[(?P<w>[^\]]{{0,800}})",
+        stop=r"\[<\d\d>\] Error sending message|\[<\d\d>\] Here is listed",
+    ),
+    Layout(
         name="labelled",
         hints=(
             "failed recipient:",

@@ -73,6 +73,7 @@ _COPY_BEGINS = (
     r"|-{2,80} ?(?:original (?:message|mail)|message header|unsent message|returned (?:message|mail)|header of the (?:source|original)"
     r"|start of returned message|non-delivered message|message (?:text|body) (?:follows|suppressed)|forwarded message|mail text)"
     r"|={3,80} ?original message"  # LSMTP
+    r"|\[<\d\d>\] here is listed the initial part"  # XMail
     r"|\|-{3,80} ?message text follows"
     r"|-- the header and top|(?:the )?first \d{1,4} lines of your original|(?:here|included|below) is a copy of "
     r"|(?:the )?(?:original message|message headers?|message contents) follows?\b"
