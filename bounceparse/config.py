@@ -54,13 +54,14 @@ from bounceparse.sections import (
     SenderSection,
     SigningSection,
     StreamSection,
+    WebhookSection,
     read_outgoing,
 )
 from bounceparse.verp import Keyring, parse_keys
 
 FILE_NAME = "bounceparse.toml"
 PREFIX = "BOUNCEPARSE_"
-_NAMED = ("mailbox", "stream", "sender")
+_NAMED = ("mailbox", "stream", "sender", "webhook")
 # Variables of this prefix that are no values of the configuration.
 _OTHER_VARIABLES = frozenset({"BOUNCEPARSE_CONFIG", "BOUNCEPARSE_TEST_ALL"})
 _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)([^?]+)(.*)")
@@ -86,15 +87,16 @@ class Settings(BaseSettings):
     rules: RulesSection = RulesSection()
     log: LogSection = LogSection()
     metrics: MetricsSection = MetricsSection()
+    webhook: dict[str, WebhookSection] = Field(default_factory=dict)
     source: Path | None = None
 
-    @field_validator("mailbox")
+    @field_validator("mailbox", "webhook")
     @classmethod
-    def _names_are_plain(cls, boxes: dict[str, MailboxSection]) -> dict[str, MailboxSection]:
-        for name in boxes:
+    def _names_are_plain(cls, sections: dict[str, S]) -> dict[str, S]:
+        for name in sections:
             if not re.fullmatch(r"[a-z0-9-]+", name):
                 raise ValueError(f"the name {name!r} may only have a-z, 0-9 and -")
-        return boxes
+        return sections
 
     @classmethod
     def settings_customise_sources(
@@ -293,6 +295,9 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
             ),
             "signing": _beside_keys(base, settings.signing),
             "metrics": _beside_all(base, settings.metrics, "textfile"),
+            "webhook": {
+                name: _beside_all(base, one, "secret_file", "ca_file") for name, one in settings.webhook.items()
+            },
             "database": settings.database.model_copy(update={"url": url}),
         }
     )
@@ -509,8 +514,14 @@ def exposed_secrets(settings: Settings) -> list[str]:
     oauth2 = [box.oauth2 for box in boxes if box.oauth2]
     files = [box.password_file for box in boxes]
     files += [path for section in oauth2 for path in (section.client_secret_file, section.refresh_token_file)]
+    files += [one.secret_file for one in settings.webhook.values()]
     holders = [path for path in files if path]
-    if settings.source and (any(box.password for box in boxes) or any(section.client_secret for section in oauth2)):
+    written = (
+        *(box.password for box in boxes),
+        *(section.client_secret for section in oauth2),
+        *(one.secret for one in settings.webhook.values()),
+    )
+    if settings.source and any(written):
         holders.append(settings.source)
     return [
         f"{path}: holds a password and others may read it: chmod 600 {path}"

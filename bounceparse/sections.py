@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bounceparse.causes import CAUSES
 from bounceparse.errors import ConfigError
 from bounceparse.health import THRESHOLDS, Thresholds
+from bounceparse.outcomes import Status
 from bounceparse.outgoing import Outgoing
 
 CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
@@ -319,6 +320,60 @@ class RetentionSection(Section):
     keys_days: int = Field(default=180, ge=14)  # matching again needs them for so long
     addresses_days: int = Field(default=730, ge=60)  # no count of the policy looks further back
     raw_limit: int = Field(default=131_072, ge=0)
+
+
+class WebhookSection(Section):
+    """``[webhook.NAME]``: an endpoint of the sender's own that events are posted to, signed (Standard Webhooks).
+
+    ``events``, ``statuses`` and ``streams`` say which; what is not given means all. ``allow_private``: it may lie in a
+    private or loopback range, and be reached without TLS there. ``timeout`` is in seconds.
+    """
+
+    url: str
+    secret: str | None = Field(default=None, repr=False)
+    secret_file: Path | None = None
+    events: Words = ()
+    statuses: Words = ()
+    streams: Words = ()
+    allow_private: bool = False
+    ca_file: Path | None = None
+    timeout: float = Field(default=15, gt=0, le=120)
+
+    @field_validator("url")
+    @classmethod
+    def _is_reachable(cls, url: str) -> str:
+        try:
+            found = urlsplit(url)
+            known = found.scheme in ("http", "https") and found.hostname and (found.port is None or found.port > 0)
+        except ValueError:
+            known = False
+        if not known or re.search(r"[\x00-\x20\x7f]", url) or found.username is not None or found.fragment:
+            raise ValueError("write https://HOST/PATH, without a user name and without #")
+        return url
+
+    @field_validator("events")
+    @classmethod
+    def _events_are_known(cls, events: tuple[str, ...]) -> tuple[str, ...]:
+        return _all_of("events", events, ("outcome", "standing", "stream"))
+
+    @field_validator("statuses")
+    @classmethod
+    def _statuses_are_known(cls, statuses: tuple[str, ...]) -> tuple[str, ...]:
+        return _all_of("statuses", statuses, (*(one.value for one in Status if one is not Status.INJECTED), "manual"))
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> WebhookSection:
+        if (self.secret is None) == (self.secret_file is None):
+            raise ValueError("give secret_file or secret: make one with `bounceparse webhooks secret`")
+        if self.url.startswith("http:") and not self.allow_private:
+            raise ValueError("url: write https://: http:// is for private addresses alone (allow_private = true)")
+        return self
+
+
+def _all_of(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"unknown {what} {unknown[0]!r}: known are {', '.join(known)}")
+    return given
 
 
 class LogSection(Section):

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "Serve the API, and one-click unsubscribe requests."),
     "tokens": ("tokens", "Make, list and revoke the tokens of the API."),
     "users": ("users", "Make, list and disable the users of the panel."),
+    "webhooks": ("webhooks", "Events to your own endpoints: send, test, replay."),
     "keys": ("keys", "Make, rotate and list the keys that sign what we send."),
     "evaluate": ("evaluate", "Judge the answers to labelled mail, and compare runs."),
     "reclassify": ("reclassify", "Read kept reports again by today's rules."),

@@ -14,6 +14,7 @@ import click
 
 from bounceparse.cli.output import complain
 from bounceparse.cli.session import Session
+from bounceparse.cli.webhooks import sending
 from bounceparse.config import load_keyring
 from bounceparse.errors import ConfigError
 
@@ -73,7 +74,7 @@ def serve(
         import uvicorn  # noqa: F401
     except ModuleNotFoundError:
         raise ConfigError(_INSTALL) from None
-    with session.store() as store:
+    with session.store() as store, sending(session, store):
         _serve_api(session, store, host, port, certificate, key, rate)
 
 

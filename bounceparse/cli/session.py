@@ -62,7 +62,7 @@ class Session:
 
         settings = build_request_settings(self.settings)
         raw_limit = self.settings.retention.raw_limit
-        return Store(
+        store = Store(
             self.settings.database.url,
             policy=build_policy(self.settings),
             request_settings=settings,
@@ -70,3 +70,12 @@ class Session:
             keep_raw=raw_limit > 0,
             raw_limit=raw_limit,
         )
+        if self.settings.webhook:  # from now on whoever writes to this database writes events
+            from bounceparse.db.webhook_store import WebhookStore
+
+            try:
+                WebhookStore(store).register(list(self.settings.webhook))
+            except BaseException:
+                store.close()
+                raise
+        return store

@@ -16,6 +16,7 @@ from bounceparse.cli.health import after_poll
 from bounceparse.cli.monitoring import complain_of_poll, note_poll, served_metrics, write_metrics
 from bounceparse.cli.poll import tell
 from bounceparse.cli.session import Session
+from bounceparse.cli.webhooks import sending
 from bounceparse.errors import BounceparseError, ConfigError
 from bounceparse.ingest import PollResult
 
@@ -70,7 +71,7 @@ def watch_mailboxes(session: Session, names: Sequence[str], *, as_json: bool) ->
         while True:
             signals.reload = False
             signals.asked.clear()
-            with session.store() as store, served_metrics(session, store):
+            with session.store() as store, served_metrics(session, store), sending(session, store):
                 _watch(accounts, store, session, signals, as_json=as_json)
             if signals.stop:
                 notify("STOPPING=1")

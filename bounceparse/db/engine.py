@@ -46,9 +46,9 @@ class Database:
         url: str,
         *,
         create: bool = False,
-        around: Callable[[Connection], AbstractContextManager[None]] = nullcontext,
+        around: Callable[[Connection], AbstractContextManager[None]] | None = None,
     ) -> None:
-        self._around = around
+        self._around = around or (lambda connection: nullcontext())
         self.url = _parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:

@@ -8,7 +8,7 @@ written while no endpoint is configured (:func:`enable`), and that costs one loo
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -104,7 +104,7 @@ def _event(kind: EventKind, seq: int, now: datetime, data: Mapping[str, Any], **
     payload = {"type": TYPES[kind], "timestamp": now.isoformat(), "data": data}
     return {
         "id": seq,
-        "event_id": f"evt_{secrets.token_hex(16)}",
+        "event_id": f"evt_{os.urandom(16).hex()}",
         "kind": kind.value,
         **columns,
         "payload": json.dumps(payload, ensure_ascii=False, separators=(",", ":")),
