@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-__all__ = ["Deferred", "dataclass", "field", "pattern", "replace"]
+__all__ = ["Deferred", "dataclass", "field", "module", "pattern", "replace"]
 
 _METHODS = ("findall", "finditer", "fullmatch", "match", "search", "split", "sub")
 _S = TypeVar("_S", str, bytes)
@@ -36,6 +37,21 @@ class _Pattern:
 def pattern(source: _S, flags: int = 0) -> re.Pattern[_S]:
     """``re.compile(source, flags)``, put off until the pattern is first used."""
     return _Pattern(source, flags)  # type: ignore[return-value]
+
+
+class _Module:
+    """A module that is imported when something in it is first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
+def module(name: str) -> Any:
+    """The module of this name, whose import is put off until something in it is first asked for."""
+    return _Module(name)
 
 
 class Deferred:

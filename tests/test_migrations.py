@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from bounceparse.db import SchemaState, Store, check, schema, upgrade
 from bounceparse.db.engine import Database
 from bounceparse.db.schema import downgrade
-from bounceparse.db.tables import METADATA, PREFIX, SCHEMA_VERSION, VERSION_TABLE
+from bounceparse.db.tables import METADATA, PREFIX, SCHEMA_VERSION, VERSION_TABLE, whole_metadata
 from bounceparse.errors import SchemaError, StoreError
 
 
@@ -43,7 +43,7 @@ def _differences(url: str) -> list[object]:
             "version_table": VERSION_TABLE,
             "compare_type": True,
         }
-        found = compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
+        found = compare_metadata(MigrationContext.configure(connection, opts=options), whole_metadata())
     database.close()
     return found
 
@@ -193,7 +193,7 @@ def test_rebuilt_tables_keep_their_indexes_whole(tmp_path: Path) -> None:
     urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("migrated", "made")]
     upgrade(urls[0])
     database = Database(urls[1], create=True)
-    METADATA.create_all(database.engine)
+    whole_metadata().create_all(database.engine)
     database.close()
     found = []
     for url in urls:

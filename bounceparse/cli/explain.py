@@ -61,7 +61,7 @@ def explain(ctx: click.Context, with_store: bool, as_json: bool, paths: tuple[st
     ctx.exit(1 if unread else 0)
 
 
-def _read(source: str, raw: bytes, rules: RuleSet) -> ReadMessage:
+def _read(source: str, raw: bytes, rules: RuleSet | None) -> ReadMessage:
     from bounceparse.reading import Place, read_message
 
     return read_message(Place("", source), raw, len(raw), rules)

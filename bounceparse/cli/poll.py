@@ -64,7 +64,7 @@ def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, wa
     ctx.exit(1 if 1 in statuses else max(statuses, default=0))
 
 
-def _poll_one(account: ImapAccount, store: Store, rules: RuleSet, *, dry_run: bool, go: bool, as_json: bool) -> int:
+def _poll_one(account: ImapAccount, store: Store, rules: RuleSet | None, *, dry_run: bool, go: bool, as_json: bool) -> int:
     """Poll one mailbox and tell about it; answers the exit status that it asks for."""
     from bounceparse.mailboxes.imap import open_mailbox
     from bounceparse.mailboxes.polling import poll_account

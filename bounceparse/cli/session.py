@@ -39,14 +39,21 @@ class Session:
         return self.settings.rules.files if has_config(self.config) else ()
 
     @property
-    def rules(self) -> RuleSet:
-        """The packaged rules with the operator's; raises ``ConfigError`` or ``RuleError``."""
+    def rules(self) -> RuleSet | None:
+        """The packaged rules with the operator's; raises ``ConfigError`` or ``RuleError``.
+
+        None means the packaged ones alone, which are loaded when there is a message to judge: a poll that finds nothing
+        new does without them.
+        """
         from bounceparse.config import has_config
-        from bounceparse.rules import load_rules, packaged_rules
 
         files = self.rule_files
         own_header = self.settings.rules.own_header if has_config(self.config) else None
-        return load_rules(files, own_header) if files or own_header else packaged_rules()
+        if not files and not own_header:
+            return None
+        from bounceparse.rules import load_rules
+
+        return load_rules(files, own_header)
 
     @property
     def database_name(self) -> str:

@@ -9,16 +9,14 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from bounceparse import lazy
 from bounceparse.clues import message_key
-from bounceparse.db import api_tokens, queries, rates
-from bounceparse.db.api_tokens import USED_AGAIN, ApiToken
 from bounceparse.db.backscatter import has_ledger
 from bounceparse.db.engine import Database
-from bounceparse.db.queries import CustomerCard, SentStatus, Stats
 from bounceparse.db.rows import RecordedOutcome, recorded_outcome
 from bounceparse.db.standings import Standing, active, blocks, standing_of
 from bounceparse.db.tables import UNSETTLED, outcomes, sent, standing, streams
@@ -27,6 +25,13 @@ from bounceparse.errors import ConfigError, StoreError
 from bounceparse.health import Cohort
 from bounceparse.policy import Suppression
 from bounceparse.verp import Keyring
+
+if TYPE_CHECKING:
+    from bounceparse.db import api_tokens, queries, rates
+    from bounceparse.db.api_tokens import ApiToken
+    from bounceparse.db.queries import CustomerCard, SentStatus, Stats
+else:  # a poll needs none of them
+    api_tokens, queries, rates = (lazy.module(f"bounceparse.db.{name}") for name in ("api_tokens", "queries", "rates"))
 
 _MOST_TRAIL = 1000
 """Rows of a trail: a Message-ID that a whole campaign shares has more."""
@@ -60,7 +65,7 @@ class ApiStore:
         """Whose token it is; None for one that is unknown or revoked. Notes, once an hour, that it was used."""
         found = self._database.look_up(lambda connection: api_tokens.find_api_token(connection, token))
         now = self._clock()
-        if found is not None and (found.used_at is None or now - found.used_at >= USED_AGAIN):
+        if found is not None and (found.used_at is None or now - found.used_at >= api_tokens.USED_AGAIN):
             with suppress(StoreError), self._database.write(wait=False) as connection:
                 api_tokens.note_used(connection, found.id, now)
         return found
@@ -121,7 +126,7 @@ class ApiStore:
         if key is None:
             return (), ()
         key = storable(key)
-        columns = [sent.c.id, *(sent.c[name] for name in SentStatus.__dataclass_fields__)]
+        columns = [sent.c.id, *(sent.c[name] for name in queries.SentStatus.__dataclass_fields__)]
         mine = sa.select(*columns).where(sent.c.message_key == key, *of_sender(sent.c.stream, sender))
         with self._database.read() as connection:
             rows = connection.execute(mine.order_by(sent.c.recipient_key).limit(_MOST_TRAIL)).all()
@@ -130,7 +135,7 @@ class ApiStore:
                 told = sa.or_(told, sa.and_(outcomes.c.message_key == key, sa.text(UNSETTLED)))
             query = sa.select(outcomes).where(told, ~outcomes.c.is_copy).order_by(outcomes.c.event_at, outcomes.c.id)
             found = tuple(recorded_outcome(row) for row in connection.execute(query.limit(_MOST_TRAIL)))
-        return tuple(SentStatus(*tuple(row)[1:]) for row in rows), found
+        return tuple(queries.SentStatus(*tuple(row)[1:]) for row in rows), found
 
     def suppression_page(self, after: int, limit: int, *, sender: str | None = None) -> list[tuple[int, Suppression]]:
         """Up to ``limit`` suppressions that stand now, with their ids, above the id ``after``.

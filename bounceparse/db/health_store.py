@@ -6,16 +6,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from bounceparse.db import alerts, health, rates
-from bounceparse.db.alerts import OpenAlert
+from bounceparse import lazy
 from bounceparse.db.backscatter import has_ledger
 from bounceparse.db.engine import Database
-from bounceparse.db.health import StreamHealth
 from bounceparse.db.locks import hold_lock
 from bounceparse.db.numbers import numbers, set_number
 from bounceparse.errors import ConfigError, MailboxLocked
 from bounceparse.health import Cohort, HealthSettings, Level
+
+if TYPE_CHECKING:
+    from bounceparse.db import alerts, health, rates
+    from bounceparse.db.alerts import OpenAlert
+    from bounceparse.db.health import StreamHealth
+else:  # most polls need none of them
+    alerts, health, rates = (lazy.module(f"bounceparse.db.{name}") for name in ("alerts", "health", "rates"))
 
 _JUDGED_AT = "health-at"
 

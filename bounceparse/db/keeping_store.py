@@ -7,27 +7,33 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from bounceparse.db import erase, figures, retention
+from bounceparse import lazy
+from bounceparse.db import figures
 from bounceparse.db.audit import PAGE, AuditEntry, audit_page, note_audit
 from bounceparse.db.backscatter import count_backscatter
 from bounceparse.db.engine import Database
-from bounceparse.db.erase import Erasure, Person
 from bounceparse.db.figures import Figure
 from bounceparse.db.hashed import hashed_subject, hashing_key
 from bounceparse.db.intake import take_inbox
-from bounceparse.db.mentions import Mentions
-from bounceparse.db.probes import forget_probes
-from bounceparse.db.pseudonyms import address_rules, pseudonymise
-from bounceparse.db.retention import Countable, Retention
-from bounceparse.db.suppression_import import import_suppressions
 from bounceparse.db.types import stored_key
 from bounceparse.db.users import forget_sessions
 from bounceparse.errors import ConfigError, StoreError
 from bounceparse.policy import Policy, Suppression
 from bounceparse.requests import RequestSettings
+
+if TYPE_CHECKING:
+    from bounceparse.db import erase, mentions, probes, pseudonyms, retention, suppression_import
+    from bounceparse.db.erase import Erasure
+    from bounceparse.db.retention import Countable, Retention
+else:  # a poll needs none of them
+    erase, mentions, probes, pseudonyms, retention, suppression_import = (
+        lazy.module(f"bounceparse.db.{name}")
+        for name in ("erase", "mentions", "probes", "pseudonyms", "retention", "suppression_import")
+    )
 
 _IMPORT_BATCH = 1000
 _PATIENCE = 10_000
@@ -47,14 +53,16 @@ class KeepingStore:
 
         Addresses become keyed hashes only where there is a key (:attr:`can_hash`).
         """
-        keep, now = keep or Retention(), self._clock()
+        keep, now = keep or retention.Retention(), self._clock()
         pruned = {}
         for rule in retention.retention_rules(keep, now):
             pruned[rule.name] = self._apply(rule, partial(retention.apply, rule=rule), dry_run=dry_run)
         if self.can_hash:
             hash_of = partial(hashed_subject, self._request_settings.keyring)
-            for one in address_rules(now - timedelta(days=keep.addresses_days)):
-                pruned[one.name] = self._apply(one, partial(pseudonymise, rule=one, hash_of=hash_of), dry_run=dry_run)
+            for one in pseudonyms.address_rules(now - timedelta(days=keep.addresses_days)):
+                pruned[one.name] = self._apply(
+                    one, partial(pseudonyms.pseudonymise, rule=one, hash_of=hash_of), dry_run=dry_run
+                )
         with self._database.read() if dry_run else self._database.write() as connection:
             pruned["sessions that have run out"] = forget_sessions(connection, now, dry_run=dry_run)
         return pruned
@@ -66,7 +74,7 @@ class KeepingStore:
 
     def old_addresses(self, keep: Retention | None = None) -> int:
         """How many rows hold an address for longer than it is to be kept: what lacks a key, or the next run."""
-        rules = address_rules(self._clock() - timedelta(days=(keep or Retention()).addresses_days))
+        rules = pseudonyms.address_rules(self._clock() - timedelta(days=(keep or retention.Retention()).addresses_days))
         with self._database.read() as connection:
             return sum(retention.count(connection, rule) for rule in rules)
 
@@ -93,7 +101,7 @@ class KeepingStore:
         subject = hashed_subject(self._request_settings.keyring, key)
         if subject is None:
             raise ConfigError("a suppression is kept as a keyed hash, and there is no key: run `bounceparse keys new`")
-        person, now = Person(key, subject, Mentions(address)), self._clock()
+        person, now = erase.Person(key, subject, mentions.Mentions(address)), self._clock()
         if not dry_run:
             self._empty_inbox(now)
         with self._database.read() as connection:
@@ -143,7 +151,9 @@ class KeepingStore:
         every = iter(entries)
         while batch := list(islice(every, _IMPORT_BATCH)):
             with self._database.write() as connection:
-                added = import_suppressions(connection, batch, self._clock(), skip_lifted=skip_lifted)
+                added = suppression_import.import_suppressions(
+                    connection, batch, self._clock(), skip_lifted=skip_lifted
+                )
             new += added
             known += len(batch) - added
         with self._database.write() as connection:
@@ -172,7 +182,7 @@ class KeepingStore:
     def forget_probes(self, domain: str) -> int:
         """Delete all that is recorded of addresses of this domain, which only probes have; returns how many outcomes."""
         with self._database.write() as connection:
-            return forget_probes(connection, domain)
+            return probes.forget_probes(connection, domain)
 
     def database_time(self) -> datetime | None:
         """What time it is at the database's server; None where that is this machine's clock (SQLite)."""

@@ -6,17 +6,23 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from itertools import count, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bounceparse.db import applying, intake, queries, recording, sweeping
+from bounceparse import lazy
+from bounceparse.db import applying, intake, recording, sweeping
 from bounceparse.db.engine import Database
 from bounceparse.db.intake import ImportPosition
 from bounceparse.db.ledger import SentMessage, parse_sent
-from bounceparse.db.queries import SentStatus, Stream
 from bounceparse.db.sweeping import Swept
 from bounceparse.db.tables import sent
 from bounceparse.db.types import stored_key
 from bounceparse.policy import Policy
+
+if TYPE_CHECKING:
+    from bounceparse.db import queries
+    from bounceparse.db.queries import SentStatus, Stream
+else:  # a poll does without it
+    queries = lazy.module("bounceparse.db.queries")
 
 IMPORT_BATCH = 10_000
 _STEPS_A_POLL = 10

@@ -8,23 +8,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from bounceparse.db import alerts, panel, polls, rates, users
-from bounceparse.db.alerts import OpenAlert
+from bounceparse import lazy
+from bounceparse.db import polls
 from bounceparse.db.api_store import of_sender
 from bounceparse.db.audit import AuditEntry
 from bounceparse.db.backscatter import has_ledger
 from bounceparse.db.engine import Database
-from bounceparse.db.health import StreamLevel, stream_levels
-from bounceparse.db.panel import LogPage, ProviderReason, Wanted
-from bounceparse.db.queries import HeldMessage
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.tables import audit, sent
 from bounceparse.db.types import stored_key
-from bounceparse.db.users import User
 from bounceparse.health import WINDOW, Cohort, HealthSettings, Thresholds
+
+if TYPE_CHECKING:
+    from bounceparse.db import alerts, health, panel, rates, users
+    from bounceparse.db.alerts import OpenAlert
+    from bounceparse.db.health import StreamLevel
+    from bounceparse.db.panel import LogPage, ProviderReason, Wanted
+    from bounceparse.db.queries import HeldMessage
+    from bounceparse.db.users import User
+else:  # a poll needs none of them
+    alerts, health, panel, rates, users = (
+        lazy.module(f"bounceparse.db.{name}") for name in ("alerts", "health", "panel", "rates", "users")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +195,7 @@ class PanelStore:
     def stream_levels(self, *, sender: str | None = None) -> list[StreamLevel]:
         """The streams by name and how each does as last judged."""
         with self._database.read() as connection:
-            found = stream_levels(connection)
+            found = health.stream_levels(connection)
         return [one for one in found if sender is None or one.sender == sender]
 
     def thresholds(self, stream: str) -> Thresholds:

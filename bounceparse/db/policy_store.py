@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from bounceparse.db import applying, events
-from bounceparse.db.applying import AppliedPage
 from bounceparse.db.audit import note_audit
 from bounceparse.db.engine import Database
-from bounceparse.db.events import MassEvent
 from bounceparse.policy import Policy
+
+if TYPE_CHECKING:
+    from bounceparse.db.applying import AppliedPage
+    from bounceparse.db.events import MassEvent
 
 
 class PolicyStore:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
+_VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608
+
+
 class SchemaState(StrEnum):
     """Where a database stands."""
 
@@ -60,7 +63,7 @@ def state_of(connection: Connection) -> SchemaState:
     """As :func:`check`, on an open connection."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return SchemaState.EMPTY
-    version = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
+    version = connection.exec_driver_sql(_VERSION).scalar()
     if version is None:
         return SchemaState.EMPTY
     if version == SCHEMA_VERSION:
@@ -70,6 +73,8 @@ def state_of(connection: Connection) -> SchemaState:
 
 def require_current(database: Database) -> None:
     """Raise :class:`SchemaError` with the remedy unless the schema is the one that this version needs."""
+    if _version(database) == SCHEMA_VERSION:
+        return
     with database.read() as connection:
         found = state_of(connection)
     if found is SchemaState.EMPTY:
@@ -78,6 +83,15 @@ def require_current(database: Database) -> None:
         raise SchemaError(f"{database.name} was made by an older bounceparse: {UPGRADE}")
     if found is SchemaState.AHEAD:
         raise SchemaError(f"{database.name} was upgraded by a newer bounceparse: upgrade this program too")
+
+
+def _version(database: Database) -> str | None:
+    """The version that stands in the database, None where there is none: asked so, it takes no look at the catalogue."""
+    try:
+        with database.read() as connection:
+            return connection.exec_driver_sql(_VERSION).scalar()
+    except SchemaError:
+        return None
 
 
 def _migrate(url: str, direction: str, revision: str) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
-from bounceparse.db import backscatter, manual, polls, queries, recording
+from bounceparse import lazy
+from bounceparse.db import backscatter, polls, recording
 from bounceparse.db.api_store import ApiStore
 from bounceparse.db.backscatter import Backscatter
 from bounceparse.db.clicks import Clicks
@@ -27,7 +28,6 @@ from bounceparse.db.outbox import telling
 from bounceparse.db.panel_store import PanelStore
 from bounceparse.db.policy_store import PolicyStore
 from bounceparse.db.proving import check_signatures
-from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
 from bounceparse.db.request_store import RequestStore
 from bounceparse.db.rows import RecordedOutcome
 from bounceparse.db.schema import require_current
@@ -43,8 +43,12 @@ from bounceparse.requests import NO_SETTINGS, RequestSettings
 from bounceparse.rules import RuleSet
 
 if TYPE_CHECKING:
+    from bounceparse.db import manual, queries
     from bounceparse.db.preview import Preview
+    from bounceparse.db.queries import CustomerCard, HeldMessage, Stats
     from bounceparse.db.reclassify import ReclassifiedPage
+else:  # a poll needs none of them
+    manual, queries = lazy.module("bounceparse.db.manual"), lazy.module("bounceparse.db.queries")
 
 _CHECK_BATCH = 2000
 

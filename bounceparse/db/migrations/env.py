@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic import context
 
-from bounceparse.db.tables import METADATA, PREFIX, VERSION_TABLE
+from bounceparse.db.tables import PREFIX, VERSION_TABLE, whole_metadata
 
 
 def include_name(name: str | None, type_: str, _parents: Any) -> bool:
@@ -18,7 +18,7 @@ def run() -> None:
     """Run the revisions that were asked for."""
     context.configure(
         connection=context.config.attributes["connection"],
-        target_metadata=METADATA,
+        target_metadata=whole_metadata(),
         version_table=VERSION_TABLE,
         include_name=include_name,
         render_as_batch=True,
