@@ -67,6 +67,8 @@ def classify(report: Report, rules: RuleSet | None = None) -> tuple[Outcome, ...
 
     ``rules`` are the packaged ones unless given.
     """
+    if not report.items:
+        return ()
     if rules is None:
         rules = packaged_rules()
     outcomes: list[Outcome] = []

@@ -32,16 +32,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bounceparse.codes import Phase
 from bounceparse.errors import RuleError
 from bounceparse.replies import Reply, read_reply
-from bounceparse.rules.index import Index
-from bounceparse.rules.loading import Rule, RuleFile, read_file
+from bounceparse.rules.index import Index, Needs
+from bounceparse.rules.matchers import Matcher, Span, make_matcher
+from bounceparse.rules.values import Rule, RuleFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Hit", "Rule", "RuleSet", "find_unmet", "load_rules", "packaged_rules"]
-
-
-_SPECIAL = frozenset("\\[](){}|*+?.^$")  # RE2's own; a pattern without any stands for itself
 
 
 class Hit(NamedTuple):
@@ -58,8 +56,12 @@ class RuleSet:
     ``own_header`` goes with them to whatever reads mail: the header by which the sender knows its own messages again.
     """
 
-    def __init__(self, files: Iterable[RuleFile], own_header: str | None = None) -> None:
-        """Merge ``files``: a later rule with the id of an earlier one takes its place."""
+    def __init__(self, files: Iterable[RuleFile], own_header: str | None = None, needs: Needs | None = None) -> None:
+        """Merge ``files``: a later rule with the id of an earlier one takes its place.
+
+        ``needs`` are the literals that patterns need, as far as they are known.
+        """
+        self._needs = needs
         self.own_header = own_header.lower() if own_header else None
         rules: dict[str, Rule] = {}
         self._hosts: dict[str, str] = {}
@@ -85,59 +87,22 @@ class RuleSet:
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: all but what is built on first use."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_index", "_compiled")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_index", "_matchers")}
 
     @cached_property
     def _index(self) -> Index:
-        return Index([pattern for pattern, _ in self._patterns])
+        return Index([pattern for pattern, _ in self._patterns], self._needs)
 
     @cached_property
-    def _compiled(self) -> list[Any]:
+    def _matchers(self) -> list[Matcher | None]:
         return [None] * len(self._patterns)
 
-    def compile(self) -> None:
-        """Compile all patterns now; raises :class:`RuleError` for one that is not RE2."""
-        for number in range(len(self._patterns)):
-            self._search(number, "")
-
-    def _search(self, number: int, words: str) -> tuple[int, int] | None:
+    def _search(self, number: int, words: str) -> Span | None:
         """Where pattern ``number``, compiled when it is first asked for, matches in ``words``; None for nowhere."""
-        asked = self._compiled[number] or self._compile(number)
-        if type(asked) is str:  # a pattern without any special character
-            at = words.find(asked)
-            return (at, at + len(asked)) if at >= 0 else None
-        whether, where = asked
-        data = words.encode("utf-8", "replace")
-        # whether is asked of a set of one, in a third of the time that it takes to tell where
-        return _span(where().search(data), data) if whether(data) else None
-
-    def _is_in(self, number: int, words: str) -> bool:
-        """Whether pattern ``number`` matches anywhere in ``words``."""
-        asked = self._compiled[number] or self._compile(number)
-        return asked in words if type(asked) is str else bool(asked[0](words.encode("utf-8", "replace")))
-
-    def _compile(self, number: int) -> Any:
-        pattern, owner = self._patterns[number]
-        if _SPECIAL.isdisjoint(pattern):
-            self._compiled[number] = pattern
-            return pattern
-        import re2
-
-        options = re2.Options()
-        options.log_errors = False
-        alone = re2.Set.SearchSet(options)
-        try:
-            alone.Add(pattern)
-        except re2.error:
-            where = f"signature of {owner}" if isinstance(owner, str) else f"{owner.file}: rule {owner.id}"
-            try:
-                re2.compile(pattern, options)  # for its words, a set has none
-            except re2.error as error:
-                raise RuleError(f"{where}: {pattern!r} is no RE2 pattern: {error}") from error
-            raise
-        alone.Compile()
-        asked = self._compiled[number] = (alone.Match, cache(lambda: re2.compile(pattern, options)))
-        return asked
+        matcher = self._matchers[number]
+        if matcher is None:
+            matcher = self._matchers[number] = make_matcher(self._patterns[number][0])
+        return matcher(words)
 
     def provider_of(self, host: str | None) -> str | None:
         """The provider whose mail exchangers ``host`` is one of."""
@@ -188,7 +153,7 @@ class RuleSet:
             lowest = candidates & -candidates
             candidates ^= lowest
             number = self._texts + lowest.bit_length() - 1
-            if self._is_in(number, words):
+            if self._search(number, words):
                 return str(self._patterns[number][1])
         return None
 
@@ -238,7 +203,7 @@ class RuleSet:
     def _matching(self, words: str) -> Iterator[int]:
         """The patterns of rules that match, in order."""
         candidates = self._index.candidates(words)
-        return (n for n in range(self._texts) if candidates >> n & 1 and self._is_in(n, words))
+        return (n for n in range(self._texts) if candidates >> n & 1 and self._search(n, words))
 
     def decide(
         self, reply: Reply, *, host: str | None = None, phase: Phase | None = None
@@ -293,15 +258,6 @@ class RuleSet:
         ]
 
 
-def _span(found: Any, data: bytes) -> tuple[int, int]:
-    """Where a match stands, in characters of the text that ``data`` encodes."""
-    begin, end = found.span()
-    if data.isascii():
-        return begin, end
-    before = len(data[:begin].decode("utf-8", "replace"))
-    return before, before + len(data[begin:end].decode("utf-8", "replace"))
-
-
 def _applies(rule: Rule, code: int | None, enhanced: str | None, host: str | None, phase: Phase | None) -> bool:
     """Whether the conditions beside the text hold; a reply without code passes the one on reply codes."""
     if rule.unconditional:
@@ -342,7 +298,26 @@ def load_rules(extra: Sequence[Path | str] = (), own_header: str | None = None) 
     Raises :class:`RuleError` with file and rule for an unknown key or reason, a missing example, a bad pattern, an id
     used twice within the packaged files.
     """
+    from bounceparse.rules.packaged import read_packaged
+
+    packaged = read_packaged()
+    files, needs = packaged if packaged else (read_files(), None)
+    if not extra:
+        return RuleSet(files, own_header, needs)
     from pathlib import Path
+
+    from bounceparse.rules.loading import check_patterns, read_file
+
+    own = [read_file(Path(path), rank=-1) for path in extra]
+    check_patterns(own)
+    return RuleSet([*files, *own], own_header, needs)
+
+
+def read_files() -> list[RuleFile]:
+    """The packaged TOML files; raises :class:`RuleError`."""
+    from pathlib import Path
+
+    from bounceparse.rules.loading import read_file
 
     files = [read_file(path) for path in sorted(Path(__file__).parent.glob("*.toml"))]
     seen: dict[str, str] = {}
@@ -350,10 +325,7 @@ def load_rules(extra: Sequence[Path | str] = (), own_header: str | None = None) 
         if rule.id in seen:
             raise RuleError(f"{rule.file}: rule {rule.id}: the id is used twice, also in {seen[rule.id]}")
         seen[rule.id] = rule.file
-    rules = RuleSet([*files, *(read_file(Path(path), rank=-1) for path in extra)], own_header)
-    if extra:
-        rules.compile()
-    return rules
+    return files
 
 
 @cache

@@ -7,41 +7,67 @@ patterns, nothing is built for what never comes, and a text that was never seen 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ahocorasick_rs import AhoCorasick
+from collections.abc import Collection, Mapping, Sequence
 
 from bounceparse.rules.literals import required_literals
 
-_CLAUSES = 2
+NEEDS = 2
+"""Clauses of a pattern that are looked for."""
+Needs = Mapping[str, Sequence[Collection[str]]]
+"""By pattern: what :func:`bounceparse.rules.literals.required_literals` says of it."""
 
 
 class Index:
     """Sets of patterns are integers here: bit n stands for pattern n."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        """Index ``patterns`` (RE2 syntax), numbered in their order."""
+    def __init__(self, patterns: Sequence[str], needs: Needs | None = None) -> None:
+        """Index ``patterns`` (RE2 syntax), numbered in their order; of those in ``needs`` it is known what they need."""
+        from ahocorasick_rs import AhoCorasick
+
+        known = needs or {}
         self._count = len(patterns)
         self._all = (1 << self._count) - 1
-        self._always = 0  # what needs no literal at all, or no second one
-        masks: dict[str, int] = {}
+        always: list[int] = []  # what needs no literal at all, or no second one
+        places: dict[str, list[int]] = {}
         for number, pattern in enumerate(patterns):
-            clauses = required_literals(pattern, _CLAUSES)
-            for place in range(_CLAUSES):
-                bit = 1 << number + place * self._count
-                if place >= len(clauses):
-                    self._always |= bit
-                    continue
-                for literal in clauses[place]:
-                    masks[literal] = masks.get(literal, 0) | bit
-        literals = sorted(masks)
-        self._masks = [masks[literal] for literal in literals]
-        self._automaton = AhoCorasick(literals, store_patterns=False)
+            bit = number
+            clauses = known.get(pattern)
+            if clauses is None:
+                clauses = required_literals(pattern, NEEDS)
+            for clause in clauses:
+                for literal in clause:
+                    if literal in places:
+                        places[literal].append(bit)
+                    else:
+                        places[literal] = [bit]
+                bit += self._count
+            always += range(bit, NEEDS * self._count, self._count)
+        self._always = _mask(always)
+        self._masks = _Masks(places.values())
+        self._find = AhoCorasick(list(places), store_patterns=False).find_matches_as_indexes
 
     def candidates(self, text: str) -> int:
         """The patterns that ``text`` can match; a pattern that is not among them matches it nowhere."""
         met = self._always  # per pattern a bit for its first need, and behind those of all patterns one for its second
         masks = self._masks
-        for found in self._automaton.find_matches_as_indexes(text, overlapping=True):
+        for found in self._find(text, overlapping=True):
             met |= masks[found[0]]
         return met & met >> self._count & self._all
+
+
+class _Masks(dict[int, int]):
+    """The number of a literal -> the bits that it sets, made when it first occurs: few of thousands do."""
+
+    def __init__(self, places: Collection[list[int]]) -> None:
+        self._places = list(places)
+
+    def __missing__(self, literal: int) -> int:
+        mask = self[literal] = _mask(self._places[literal])
+        return mask
+
+
+def _mask(bits: list[int]) -> int:
+    mask = 0
+    for bit in bits:
+        mask |= 1 << bit
+    return mask

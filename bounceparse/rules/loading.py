@@ -1,16 +1,17 @@
-"""TOML files -> :class:`Rule`: every mistake in a file is a ``RuleError`` that names file, rule and remedy."""
+"""TOML files -> :class:`RuleFile`: every mistake in a file is a ``RuleError`` that names file, rule and remedy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from bounceparse.codes import Phase
 from bounceparse.errors import RuleError
-from bounceparse.lazy import dataclass, pattern
+from bounceparse.lazy import pattern
 from bounceparse.outcomes import REASONS, Status
 from bounceparse.replies import fold
+from bounceparse.rules.values import Rule, RuleFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,42 +26,6 @@ _CAPITAL = pattern(r"(?<!\\)[A-Z]")
 _PROPERTY = pattern(r"\\[pP]\{\w+\}")
 _LITERAL = pattern(r"[a-z0-9 /'#-]{3}|[^\x00-\x7f]")
 _ENHANCED = pattern(r"[45*]\.\d{1,3}\.(?:\d{1,3}|\*)")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule. ``tier`` is its place in the order of evidence: 0 a provider's text, 1 its codes, 2 text, 3 codes.
-
-    ``line`` is where it begins in ``file``, 0 where that is not known.
-    """
-
-    id: str
-    reason: str
-    status: Status | None
-    text: tuple[str, ...]
-    code: frozenset[int]
-    enhanced: frozenset[str]
-    exit: frozenset[int]
-    remote_mta: tuple[str, ...]
-    phase: frozenset[Phase]
-    examples: tuple[str, ...]
-    source: str
-    provider: str | None
-    tier: int
-    rank: int
-    file: str
-    line: int
-    unconditional: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RuleFile:
-    """What one file holds."""
-
-    rules: tuple[Rule, ...]
-    provider: str | None
-    hosts: tuple[str, ...]
-    signatures: tuple[str, ...]
 
 
 def read_file(path: Path, rank: int = RANK) -> RuleFile:
@@ -86,6 +51,22 @@ def read_file(path: Path, rank: int = RANK) -> RuleFile:
         hosts=tuple(host.lower() for host in _strings(where, table, "hosts")),
         signatures=tuple(_pattern(where, text) for text in _strings(where, table, "signature")),
     )
+
+
+def check_patterns(files: Iterable[RuleFile]) -> None:
+    """Raises :class:`RuleError` for a pattern that is not RE2."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    for file in files:
+        patterns = [(f"{rule.file}: rule {rule.id}", text) for rule in file.rules for text in rule.text]
+        patterns += [(f"signature of {file.provider}", text) for text in file.signatures]
+        for where, text in patterns:
+            try:
+                re2.compile(text, options)
+            except re2.error as error:
+                raise RuleError(f"{where}: {text!r} is no RE2 pattern: {error}") from error
 
 
 def _lines(text: str) -> Iterator[int]:
