@@ -1,4 +1,4 @@
-"""``bounceparse serve``: the API, and the one-click unsubscribe service, on its own or beside it."""
+"""``bounceparse serve``: the API and the panel, and the one-click unsubscribe service, on its own or beside them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ _INSTALL = "the API needs the extra `web`: pip install 'bounceparse[web]'"
     "--behind-proxy", is_flag=True, help="A proxy in front speaks TLS: allow the API on an address beside loopback."
 )
 @click.option(
+    "--panel/--no-panel",
+    default=None,
+    help="Serve the panel at /; else where a user can sign in (`bounceparse users`).",
+)
+@click.option(
     "--rate",
     default=50.0,
     show_default=True,
@@ -54,12 +59,13 @@ def serve(
     certificate: str | None,
     key: str | None,
     behind_proxy: bool,
+    panel: bool | None,
     rate: float,
 ) -> None:
     """Serve HTTP until interrupted: behind a proxy that speaks TLS, or with a certificate by itself.
 
-    The API answers below /v1 to who has a token (see `bounceparse tokens`); its OpenAPI document is at
-    /v1/openapi.json. Mail clients post to the unsubscribe_url of [signing]; the token in it says who wants out of
+    The panel, pages for people, is at / for who can sign in (see `bounceparse users`). The API answers below /v1 to who
+    has a token (see `bounceparse tokens`); its OpenAPI document is at /v1/openapi.json. Mail clients post to the unsubscribe_url of [signing]; the token in it says who wants out of
     what. Refusals of those are written to standard error, one line each.
     """
     if one_click:
@@ -75,19 +81,36 @@ def serve(
     except ModuleNotFoundError:
         raise ConfigError(_INSTALL) from None
     with session.store() as store, sending(session, store):
-        _serve_api(session, store, host, port, certificate, key, rate)
+        _serve_api(
+            session, store, host, port, certificate, key, rate, panel=store.has_users() if panel is None else panel,
+            behind_proxy=behind_proxy,
+        )  # fmt: skip
 
 
 def _serve_api(
-    session: Session, store: Store, host: str, port: int, certificate: str | None, key: str | None, rate: float
+    session: Session,
+    store: Store,
+    host: str,
+    port: int,
+    certificate: str | None,
+    key: str | None,
+    rate: float,
+    *,
+    panel: bool,
+    behind_proxy: bool,
 ) -> None:
     import uvicorn
 
     from bounceparse.web.app import WebSettings, create_app
+    from bounceparse.web.panel.app import PATHS, Panel
+    from bounceparse.web.panel.visit import PanelSettings
 
     application = _one_click(store) if load_keyring(session.settings).keys else None
     path = _unsubscribe_path(session.settings.signing.unsubscribe_url)
-    app = create_app(store, WebSettings(rate, max(1, int(4 * rate)), application, path))
+    app = create_app(store, WebSettings(rate, max(1, int(4 * rate)), application, path, PATHS if panel else ()))
+    pages = Panel(store, PanelSettings(bool(certificate) or behind_proxy, behind_proxy)) if panel else None
+    if pages is not None:
+        pages.install(app)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -108,6 +131,9 @@ def _serve_api(
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
+        finally:
+            if pages is not None:
+                pages.close()
 
 
 def _serve_one_click(session: Session, host: str, port: int, certificate: str | None, key: str | None) -> None:

@@ -75,9 +75,8 @@ def outcomes(
         )
     rows = _every(page, after)
     if format == "csv":
-        return StreamingResponse(_as_csv(rows), media_type="text/csv; charset=utf-8")
-    lines = (f"{json.dumps(_flat(one), ensure_ascii=False)}\n" for one in rows)
-    return StreamingResponse(lines, media_type="application/x-ndjson")
+        return StreamingResponse(as_csv(rows), media_type="text/csv; charset=utf-8")
+    return StreamingResponse(as_lines(rows), media_type="application/x-ndjson")
 
 
 def _every(page: Callable[[int, int], list[RecordedOutcome]], after: int) -> Iterator[RecordedOutcome]:
@@ -90,7 +89,12 @@ def _flat(one: RecordedOutcome) -> dict[str, Any]:
     return {"id": one.id, "seq": one.seq, **one.to_json()}
 
 
-def _as_csv(rows: Iterator[RecordedOutcome]) -> Iterator[str]:
+def as_lines(rows: Iterator[RecordedOutcome]) -> Iterator[str]:
+    """A JSON object a line."""
+    return (f"{json.dumps(_flat(one), ensure_ascii=False)}\n" for one in rows)
+
+
+def as_csv(rows: Iterator[RecordedOutcome]) -> Iterator[str]:
     """The lines with a heading; ``evidence`` is the rule alone. No cell is a formula to a spreadsheet."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
