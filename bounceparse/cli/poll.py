@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from bounceparse.cli.health import after_poll
 from bounceparse.cli.monitoring import complain_of_poll, note_poll, write_metrics
 from bounceparse.cli.output import complain, print_json, progress
 from bounceparse.cli.session import Session
-from bounceparse.errors import BounceparseError, InputError, MailboxLocked
+from bounceparse.errors import BounceparseError, InputError, MailboxLocked, StoreError
 from bounceparse.ingest import PollResult
 from bounceparse.ingest import replay as replay_files
 
@@ -52,20 +53,32 @@ def poll(ctx: click.Context, names: tuple[str, ...], dry_run: bool, go: bool, wa
         watch_mailboxes(session, names, as_json=as_json)
         return
     accounts = imap_accounts(session.settings, names)
-    statuses = set()
     rules = session.rules
     with session.store() as store:
-        for account in accounts:
-            statuses.add(_poll_one(account, store, rules, dry_run=dry_run, go=go, as_json=as_json))
+        faults = [_poll_one(account, store, rules, dry_run=dry_run, go=go, as_json=as_json) for account in accounts]
         if not dry_run:
-            store.settle()
-            after_poll(session, store)
+            faults.append(_settle(session, store, faults))
             write_metrics(session, store)
+    statuses = {EX_TEMPFAIL if fault.temporary else 1 for fault in faults if fault}
     ctx.exit(1 if 1 in statuses else max(statuses, default=0))
 
 
-def _poll_one(account: ImapAccount, store: Store, rules: RuleSet | None, *, dry_run: bool, go: bool, as_json: bool) -> int:
-    """Poll one mailbox and tell about it; answers the exit status that it asks for."""
+def _settle(session: Session, store: Store, faults: Sequence[BounceparseError | None]) -> StoreError | None:
+    """What follows from all polls together; what a database has failed one of them in is not told twice."""
+    try:
+        store.settle()
+        after_poll(session, store)
+    except StoreError as fault:
+        if not any(isinstance(one, StoreError) and one.temporary == fault.temporary for one in faults):
+            complain_of_poll(str(fault))
+        return fault
+    return None
+
+
+def _poll_one(
+    account: ImapAccount, store: Store, rules: RuleSet | None, *, dry_run: bool, go: bool, as_json: bool
+) -> BounceparseError | None:
+    """Poll one mailbox and tell about it; answers what went wrong."""
     from bounceparse.mailboxes.imap import open_mailbox
     from bounceparse.mailboxes.polling import poll_account
 
@@ -92,9 +105,7 @@ def _poll_one(account: ImapAccount, store: Store, rules: RuleSet | None, *, dry_
     tell(result, as_json=as_json, dry_run=dry_run or (error is not None and not result.messages), error=error)
     if not dry_run:
         note_poll(store, result, error)
-    if error is None:
-        return 0
-    return EX_TEMPFAIL if error.temporary else 1
+    return error
 
 
 @click.command(epilog="Example: bounceparse replay ~/Maildir old-bounces.mbox")

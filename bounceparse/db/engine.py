@@ -167,7 +167,8 @@ class Database:
         permanent = code.startswith(_PERMANENT) or any(
             told in words for told in ("authentication failed", "does not exist", "no pg_hba.conf entry")
         )
-        return StoreError(f"{self.name}: {words}", temporary=not permanent)
+        remedy = "check user, password and database in its URL" if permanent else "try again"
+        return StoreError(f"{self.name}: {words.rstrip('.')}: {remedy}", temporary=not permanent)
 
 
 # The server asks a silent client whether it is still there, and gives up one that is gone after 50 seconds, whether or not

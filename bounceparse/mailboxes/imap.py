@@ -131,11 +131,25 @@ class ImapMailbox(ImapSession):
         with self._command("fetching"):
             answer = self._fetch_raw(list(batch), f"(UID BODY.PEEK[]{f'<0.{most}>' if cut else ''})")
         found = bodies(answer)
+        if missing := [uid for uid in batch if uid not in found]:
+            self._tell_of_missing(missing)
         return [
             Fetched(uid, found[uid], size if cut and len(found[uid]) >= most else len(found[uid]))
             for uid, size in batch.items()
             if uid in found
         ]
+
+    def _tell_of_missing(self, uids: list[int]) -> None:
+        """Warn of messages that the server handed out without a body; those that others have expunged are no news."""
+        with self._command("searching") as client:
+            there = set(client.search(["UID", uid_set(uids)])) & set(uids)
+        if there:
+            _log.warning(
+                "%s: the server hands out no body of UID %s: the next poll asks again; if this recurs, look at the"
+                " message with a mail program",
+                self.settings.where,
+                uid_set(sorted(there)),
+            )
 
     def _fetch_raw(self, uids: Sequence[int], items: str) -> list[Any]:
         """What the server answers. One message that it cannot hand out must not keep back the others."""
