@@ -31,7 +31,7 @@ _SENT = "webhook-sent:"
 """When it last took an event."""
 PAGE = 100
 """Events sent before what became of them is written: so many may be sent twice after a crash."""
-_MOST_TAKEN = 1000
+_LOOKED_AT = 1000
 WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
 
 
@@ -199,26 +199,20 @@ def has_untaken(connection: Connection, name: str) -> bool:
 
 
 def take(connection: Connection, wanted: Subscription, now: datetime) -> None:
-    """Take the next events from the outbox, those that are wanted."""
+    """Take the next events from the outbox, those that are wanted, a page of them at most."""
     place = connection.execute(sa.select(state.c.value).where(state.c.name == PLACE + wanted.name)).scalar_one()
     columns = [outbox.c[name] for name in ("id", "kind", "subject", "status", "stream")]
-    query = sa.select(*columns).where(outbox.c.id > place).order_by(outbox.c.id).limit(_MOST_TAKEN)
-    rows = connection.execute(query).all()
-    new = [
-        {
-            "outbox_id": row.id,
-            "endpoint": wanted.name,
-            "subject": row.subject,
-            "state": WAITING,
-            "attempts": 0,
-            "next_at": now,
-        }
-        for row in rows
-        if wanted.wants(row.kind, row.status, row.stream)
-    ]
+    query = sa.select(*columns).where(outbox.c.id > place).order_by(outbox.c.id).limit(_LOOKED_AT)
+    new: list[dict[str, Any]] = []
+    for row in connection.execute(query).all():
+        if wanted.wants(row.kind, row.status, row.stream):
+            fixed = {"endpoint": wanted.name, "state": WAITING, "attempts": 0, "next_at": now}
+            new.append({"outbox_id": row.id, "subject": row.subject, **fixed})
+        place = row.id
+        if len(new) == PAGE:
+            break
     insert_new(connection, deliveries, new)
-    if rows:
-        set_number(connection, PLACE + wanted.name, rows[-1].id)
+    set_number(connection, PLACE + wanted.name, place)
 
 
 _BEFORE = deliveries.alias("before")
@@ -325,7 +319,7 @@ def dead_letters(connection: Connection, after: int, name: str | None = None) ->
         .select_from(deliveries.join(outbox, outbox.c.id == deliveries.c.outbox_id))
         .where(sa.literal_column("bounceparse_deliveries.state = 'dead'"), deliveries.c.id > after)
         .order_by(deliveries.c.id)
-        .limit(_MOST_TAKEN)
+        .limit(_LOOKED_AT)
     )
     if name is not None:
         query = query.where(deliveries.c.endpoint == name)

@@ -16,6 +16,7 @@ _PAUSES = (
     timedelta(hours=10),
     timedelta(hours=14),
     timedelta(hours=20),
+    timedelta(hours=24),
 )
 """Between the requests for one event; the last is made when it is :data:`GIVE_UP` old."""
 _SHORTEST, _LONGEST = timedelta(seconds=5), timedelta(minutes=5)

@@ -24,7 +24,8 @@ def read_secret(text: str) -> bytes:
     """The key of a secret ``whsec_BASE64`` of 24 to 64 bytes; raises ``ConfigError`` for anything else."""
     if text.startswith(_PREFIX):
         try:
-            key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
+            given = text.removeprefix(_PREFIX).rstrip("=")
+            key = base64.b64decode(given + "=" * (-len(given) % 4), validate=True)
         except binascii.Error:
             key = b""
         if _SHORTEST <= len(key) <= _LONGEST:
