@@ -76,11 +76,17 @@ _IN_REPLY = pattern(r"\(in\s+reply\s+to\s+([^)]{1,60})")  # Postfix, by far the 
 _COMMAND_LINE = pattern(r"^ *(?:>>>|(?:\.\.\. )?Sent <<<) *(\S+)", re.MULTILINE)
 
 
+@lru_cache(maxsize=2)
+def place_of(address: str, text: str) -> int:
+    """Where ``address`` stands in ``text`` first, -1 for nowhere; asked more than once of each recipient."""
+    return text.find(address)
+
+
 def paragraph_of(recipient: RecipientReport, text: str) -> str | None:
     """What stands behind the recipient's address up to the next blank line, white space collapsed; None for nothing."""
     at = -1
     for address in (recipient.recipient, recipient.final_recipient):
-        at = text.find(address) if address else -1
+        at = place_of(address, text) if address else -1
         if at >= 0 and address:
             at += len(address)
             break
@@ -143,7 +149,7 @@ def _marks() -> Callable[[bytes], object]:
 def _near(recipient: RecipientReport, text: str, alone: bool) -> str:
     if alone:
         return text[:_REGION]
-    at = text.find(recipient.recipient) if recipient.recipient else -1
+    at = place_of(recipient.recipient, text) if recipient.recipient else -1
     if at < 0:
         return ""
     end = text.find("\n\n", at)

@@ -22,6 +22,7 @@ _TELLING = (*EXCHANGE, LABELS[0])
 _HINTS = Wording("|".join(sorted({re.escape(hint) for layout in _TELLING for hint in layout.hints})))
 _WORD = pattern(r"[^\W\d_]{2,}")
 _CAP = 2048
+_REGION = 65_536  # characters behind an address that may be about it
 # Paragraphs that stand in many reports and say nothing of the cause
 _IDLE = pattern(
     r"\s*(?:hi!$|this is (?:an automatically generated|the mailer-daemon|the mail system)|this (?:message|report) (?:was created|relates)|\*\*|delivery to the following recipients failed"
@@ -42,6 +43,7 @@ def fill_report(prose: Prose, report: DeliveryReport) -> DeliveryReport:
     """``report`` with ``text``, and where there was none ``diagnostic``, for the recipients that the text tells more about."""
     told = _told(prose) if has_transcript(prose) or _is_told_elsewhere(prose) else {}
     alone = len(report.recipients) == 1
+    lower = prose.said.lower()
     filled: list[RecipientReport] = []
     for entry in report.recipients:
         more = next(
@@ -52,7 +54,7 @@ def fill_report(prose: Prose, report: DeliveryReport) -> DeliveryReport:
             more = next(iter(told.values()))
         words, phase, remote = (more.diagnostic, more.phase, more.remote_mta) if more else (None, None, None)
         if not words and is_contentless(entry.diagnostic):
-            words = _words_about(prose.said, entry, alone)
+            words = _words_about(prose.said, lower, entry, alone)
             phase, remote = (find_phase(words), find_remote(words)) if words else (None, None)
         filled.append(
             _completed(entry, words, phase, remote, more.recipient if more and entry.recipient is None else None)
@@ -97,10 +99,12 @@ def _told(prose: Prose) -> dict[str, RecipientReport]:
     }
 
 
-def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
-    """What stands behind the recipient's address, on its line or below, in running text; None where nothing does."""
+def _words_about(said: str, lower: str, entry: RecipientReport, alone: bool) -> str | None:
+    """What stands behind the recipient's address, on its line or below, in running text; None where nothing does.
+
+    ``lower`` is ``said`` in lower case.
+    """
     names = dict.fromkeys(name for name in (entry.final_recipient, entry.original_recipient, entry.recipient) if name)
-    lower = said.lower()
     at, name = min(((at, name) for name in names if (at := lower.find(name.lower())) >= 0), default=(-1, ""))
     if at < 0:
         return None
@@ -112,7 +116,7 @@ def _words_about(said: str, entry: RecipientReport, alone: bool) -> str | None:
         paragraph = collapse(said[begin : end if end >= 0 else len(said)])[:_CAP]
         telling = len(_WORD.findall(paragraph.replace(name, ""))) > 3 and not _IDLE.match(paragraph)
         return paragraph if telling else None
-    words = _behind(said[at + len(name) :], alone)
+    words = _behind(said[at + len(name) : at + len(name) + _REGION], alone)
     if words is None and alone:  # "Unable to deliver message to the following recipients, due to ..."
         above = collapse(said[max(said.rfind("\n\n", 0, max(line_start - 2, 0)), 0) : line_start])
         if re.search(r"due to|because|exceed|\bfull\b|unknown|not exist|could not be", above, re.IGNORECASE):
