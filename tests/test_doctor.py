@@ -69,6 +69,11 @@ def test_all_is_well_and_says_so_to_machines(port: int) -> None:
     assert "last polled" in told and "database" in told and "messages in INBOX" in told
 
 
+def test_sqlite_is_said_to_be_for_one_host(port: int) -> None:
+    """Its locks are files that other hosts do not see; PostgreSQL's are not."""
+    assert any("SQLite: poll from one host only" in text for _, text in findings()[1])
+
+
 def test_a_mailbox_that_nobody_polls_any_more_is_told(port: int) -> None:
     """After a day, unless [health] unpolled says otherwise; one that never was polled is only new."""
     assert ("note", "never polled") in [(level, text[17:29]) for level, text in findings()[1]]

@@ -20,6 +20,7 @@ from bounceparse.mailboxes.answers import bodies, sizes, uid_set
 from bounceparse.mailboxes.faults import readable
 from bounceparse.mailboxes.imap import ImapAccount, open_mailbox
 from bounceparse.mailboxes.oauth2 import command_output
+from bounceparse.mailboxes.watching import pause_after
 
 BODY = b"Subject: x\r\n\r\nx\r\n"
 
@@ -175,6 +176,14 @@ def test_a_throttle_says_how_long_to_wait(kind: str, command: str) -> None:
     error = failure(on(command, lambda tag, connection: f"{tag} {kind} {THROTTLE}\r\n"))
     assert error.temporary
     assert error.retry_after == pytest.approx(299.962)
+
+
+def test_a_daily_limit_names_no_time_and_is_left_alone_for_half_an_hour() -> None:
+    """Gmail's, in its own words; a watch heeds that as it heeds a pause that is asked for."""
+    words = "NO [OVERQUOTA] Account exceeded command or bandwidth limits. (Failure)"
+    error = failure(on("BODY.PEEK", lambda tag, connection: f"{tag} {words}\r\n"))
+    assert (error.temporary, error.retry_after) == (True, 1800)
+    assert pause_after(error, 1) == 1800
 
 
 def test_a_throttle_with_bye_says_how_long_to_wait() -> None:

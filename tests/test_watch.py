@@ -23,7 +23,7 @@ from bounceparse.errors import BounceparseError, MailboxError
 from bounceparse.ingest import PollResult
 from bounceparse.mailboxes import watching
 from bounceparse.mailboxes.imap import open_mailbox
-from bounceparse.mailboxes.watching import pause_after, watch
+from bounceparse.mailboxes.watching import POLL_EVERY, pause_after, watch
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,26 @@ def test_without_idle_it_polls_all_the_same(store: Store) -> None:
             assert wait_until(lambda: count(store) == 1)
             plain.load([dsn(2)])
             assert wait_until(lambda: count(store) == 2)
+
+
+def test_idle_is_renewed_before_a_server_tires_of_it(store: Store) -> None:
+    """Ended and begun again with each round, a poll in between (RFC 2177: at least every 29 minutes)."""
+    tags: list[str] = []
+
+    def reply(tag: str, command: str, connection: socket.socket) -> str | None:
+        if command.startswith("CAPABILITY"):
+            return f"* CAPABILITY IMAP4rev1 UIDPLUS IDLE\r\n{tag} OK done\r\n"
+        if command.startswith("IDLE"):
+            tags.append(tag)
+            return "+ idling\r\n"
+        return f"{tags[-1]} OK done\r\n" if tag == "DONE" else None
+
+    assert POLL_EVERY < 300  # some drop a connection that is silent for so long
+    with scripted(reply) as server, watching_thread(server.account(), store, every=0.1) as told:
+        assert wait_until(lambda: len(tags) >= 4)
+    assert set(told) == {None} and len(told) >= 3
+    assert sum("UID SEARCH" in command for command in server.commands) >= 3
+    assert sum("LOGIN" in command for command in server.commands) == 1
 
 
 def test_a_server_that_is_restarted_again_and_again_loses_nothing(

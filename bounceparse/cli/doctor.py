@@ -171,7 +171,7 @@ def _database(session: Session) -> Iterator[Finding]:
     except BounceparseError as error:
         yield error
         return
-    yield f"database {session.database_name}"
+    yield f"database {session.database_name}{'' if there else ' (SQLite: poll from one host only)'}"
     if abs(skew) > _SKEW:
         yield BounceparseError(f"clock: the database's server is {_apart(skew)}: set both by NTP")
     yield from _database_mode(session)

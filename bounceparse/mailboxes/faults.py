@@ -18,16 +18,20 @@ __all__ = ["Fault", "fault_of", "mailbox_error", "readable"]
 
 
 class Fault(NamedTuple):
-    """A kind of refusal: what its text looks like (lower case), whether it passes by itself, and the remedy."""
+    """A kind of refusal: what its text looks like (lower case), whether it passes by itself, and the remedy.
+
+    ``pause`` is the seconds to wait where the server names none.
+    """
 
     pattern: re.Pattern[str]
     temporary: bool
     remedy: str
+    pause: float | None = None
 
 
 _FAULTS = tuple(
-    Fault(re.compile(pattern), temporary, remedy)
-    for pattern, temporary, remedy in (
+    Fault(re.compile(pattern), temporary, *rest)
+    for pattern, temporary, *rest in (
         (r"backoff time|throttled", True, "the server asks for a pause; poll less often if this recurs"),
         (
             r"authenticated but not connected",
@@ -46,7 +50,9 @@ _FAULTS = tuple(
             True,
             "other programs hold its connections: close some, or poll less often",
         ),
-        (r"\[overquota\]|bandwidth|rate limit|too many (?:login|requests|failed)", True, "wait, and poll less often"),
+        # Gmail's limit is counted over a day, and whoever goes on asking waits longer
+        (r"\[overquota\]|bandwidth", True, "wait, and poll less often", 1800.0),
+        (r"rate limit|too many (?:login|requests|failed)", True, "wait, and poll less often"),
         (
             r"\[unavailable\]|\[serverbug\]|temporar|try again|later|unavailable|server error|internal error"
             r"|system error|busy|shutting down|time-?out|timed out",
@@ -118,7 +124,7 @@ def mailbox_error(
     return MailboxError(
         f"{where}: {doing} failed: {text}: {fault.remedy}",
         temporary=fault.temporary or lost,
-        retry_after=int(pause[1]) / 1000 if pause else None,
+        retry_after=int(pause[1]) / 1000 if pause else fault.pause,
     )
 
 
