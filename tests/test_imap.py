@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -266,6 +268,28 @@ def test_tls_is_verified(dovecot: Dovecot) -> None:
         dovecot.account(tls="implicit", port=dovecot.tls, host="localhost", ca_file=dovecot.ca_file)
     ) as mailbox:
         assert [len(batch) for batch in mailbox.fetch(mailbox.uids())] == [2]
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_tls_before_1_2_is_refused(dovecot: Dovecot) -> None:
+    """Whatever the server's certificate: no byte of the login goes there."""
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.load_cert_chain(dovecot.root / "server.pem", dovecot.root / "server.key")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                old.wrap_socket(listener.accept()[0], server_side=True)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listener.getsockname()[1]
+        error = refusal(dovecot, tls="implicit", port=port, host="localhost", ca_file=dovecot.ca_file)
+        thread.join(10)
+    assert not error.temporary
+    assert "no TLS 1.2 or newer is spoken there" in str(error)
 
 
 def test_starttls_is_verified_and_works(dovecot: Dovecot) -> None:
