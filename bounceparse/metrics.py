@@ -53,6 +53,11 @@ _METRICS = {
     "waiting": _Metric("bounceparse_waiting_requests", "gauge", "Unsubscribe requests that wait for a person."),
     "events": _Metric("bounceparse_open_mass_events", "gauge", "Mass events that wait for a person."),
     "alerts": _Metric("bounceparse_open_alerts", "gauge", "Alerts that last.", ("kind", "level")),
+    "webhook_waiting": _Metric("bounceparse_webhook_waiting_events", "gauge", "Events to be sent.", ("webhook",)),
+    "webhook_dead": _Metric("bounceparse_webhook_dead_events", "gauge", "Events that were given up.", ("webhook",)),
+    "webhook_success": _Metric(
+        "bounceparse_webhook_last_success_timestamp_seconds", "gauge", "When an event was last taken.", ("webhook",)
+    ),
     "level": _Metric("bounceparse_stream_level", "gauge", "How a stream does: 0 ok, 1 warn, 2 stop.", ("stream",)),
 }
 

@@ -319,6 +319,7 @@ class RetentionSection(Section):
     details_days: int = Field(default=15, ge=0)
     keys_days: int = Field(default=180, ge=14)  # matching again needs them for so long
     addresses_days: int = Field(default=730, ge=60)  # no count of the policy looks further back
+    events_days: int = Field(default=7, ge=0)
     raw_limit: int = Field(default=131_072, ge=0)
 
 

@@ -123,6 +123,10 @@ def _findings(session: Session) -> Iterator[Finding]:
     yield from _keys(session)
     yield from _database(session)
     yield from _requests(session)
+    if settings.webhook:
+        from bounceparse.cli.webhooks import look_at_webhooks
+
+        yield from look_at_webhooks(session)
     yield from _mailboxes(session)
 
 

@@ -18,13 +18,13 @@ def prune(session: Session, dry_run: bool, as_json: bool) -> None:
 
     Details (raw messages, subjects, the words of servers) go after details_days, 15 unless set; Message-IDs and other
     ids, by which a late report finds its message, after keys_days, 180 unless set; addresses become keyed hashes after
-    addresses_days, 730 unless set. Statuses, reasons and times stay, suppressions in force go on acting, and the words
+    addresses_days, 730 unless set; events that all webhooks have taken after events_days, 7 unless set. Statuses, reasons and times stay, suppressions in force go on acting, and the words
     that they rest on stay with them unless they name the address. Meant to be run once a day.
     """
     from bounceparse.db import Retention
 
     kept = session.settings.retention
-    keep = Retention(kept.details_days, kept.keys_days, kept.addresses_days)
+    keep = Retention(kept.details_days, kept.keys_days, kept.addresses_days, kept.events_days)
     with session.store() as store:
         pruned = store.prune(keep, dry_run=dry_run)
         unhashed = 0 if store.can_hash else store.old_addresses(keep)

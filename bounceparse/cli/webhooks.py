@@ -6,18 +6,20 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import click
 
 from bounceparse.cli import EX_TEMPFAIL, options
-from bounceparse.cli.output import complain, print_json, print_table
+from bounceparse.cli.output import complain, plain, print_json, print_table
 from bounceparse.cli.session import Session
 from bounceparse.errors import BounceparseError, ConfigError, MailboxLocked
 
 if TYPE_CHECKING:
     from bounceparse.db import Store
+    from bounceparse.db.deliveries import EndpointState
     from bounceparse.db.webhook_store import WebhookStore
     from bounceparse.webhooks.endpoints import Endpoint
 
@@ -61,6 +63,44 @@ def sending(session: Session, store: Store) -> Iterator[None]:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+_LATE = timedelta(hours=1)
+"""How long an event may wait before it is asked whether anything sends events."""
+
+
+def look_at_webhooks(session: Session) -> Iterator[str | BounceparseError]:
+    """What ``doctor`` says of the endpoints: can they be reached, do their secrets serve, does anything wait or lie dead?"""
+    from bounceparse.webhooks.endpoints import endpoints_of
+    from bounceparse.webhooks.reaching import Unreachable
+
+    try:
+        with _opened(session) as (store, _):
+            states = {one.name: one for one in store.endpoints()}
+    except BounceparseError:
+        return  # told of the database already
+    for endpoint in endpoints_of(session.settings):
+        told = f"webhook {endpoint.name}"
+        try:
+            endpoint.keys()
+            endpoint.line(endpoint.tls()).find_addresses()
+        except (BounceparseError, Unreachable) as error:
+            yield BounceparseError(f"{told}: {error}")
+            continue
+        yield _state(told, states[endpoint.name])
+
+
+def _state(told: str, state: EndpointState) -> str | BounceparseError:
+    told = f"{told}: {state.waiting} events wait, {state.dead} were given up"
+    if state.down_since is not None:
+        return BounceparseError(f"{told}, it takes none since {plain(state.down_since)}: look at its log")
+    if state.dead:
+        return BounceparseError(f"{told}: see `bounceparse webhooks dead`, then `webhooks replay`")
+    if state.since is not None and datetime.now(UTC) - state.since > _LATE:
+        return BounceparseError(
+            f"{told}, the oldest since {plain(state.since)}: run `bounceparse webhooks send` from cron, `poll --watch` or `serve`"
+        )
+    return told
 
 
 @webhooks.command("list", epilog="Example: bounceparse webhooks list --json")
@@ -148,7 +188,6 @@ def _tell(endpoint: Endpoint, sent: object, status: int, *, as_json: bool) -> in
 def test(ctx: click.Context, name: str) -> None:
     """Post an event `webhook.test` to an endpoint, once, and say what it answers. Exit status 1 unless it takes it."""
     import os
-    from datetime import UTC, datetime
 
     from bounceparse.webhooks.endpoints import endpoints_of
     from bounceparse.webhooks.sending import example_payload, post

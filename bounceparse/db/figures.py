@@ -6,7 +6,7 @@ pays for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -88,7 +88,17 @@ def present(connection: Connection, now: datetime) -> list[Figure]:
         found.append(Figure("alerts", (kind, level), number))
     for stream, level in connection.execute(sa.select(health.c.stream, health.c.level)):
         found.append(Figure("level", (stream,), ("ok", "warn", "stop").index(level)))
-    return found
+    return [*found, *_of_webhooks(connection)]
+
+
+def _of_webhooks(connection: Connection) -> Iterator[Figure]:
+    from bounceparse.db.deliveries import endpoint_states  # a poll does without it
+
+    for one in endpoint_states(connection):
+        yield Figure("webhook_waiting", (one.name,), one.waiting)
+        yield Figure("webhook_dead", (one.name,), one.dead)
+        if one.sent_at is not None:
+            yield Figure("webhook_success", (one.name,), one.sent_at.timestamp())
 
 
 def _number(connection: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> int:

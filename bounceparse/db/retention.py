@@ -1,4 +1,4 @@
-"""How long what is kept: details some days, ids some months, addresses two years, statuses for good."""
+"""How long what is kept: details and events some days, ids some months, addresses two years, statuses for good."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from bounceparse.db.deliveries import DELIVERED, PLACE
 from bounceparse.db.standings import active
-from bounceparse.db.tables import history, messages, outcomes, requests, sent, standing
+from bounceparse.db.tables import deliveries, history, messages, outbox, outcomes, requests, sent, standing, state
 
 _WINDOW = 20_000
 """Ids looked at in one transaction: a poll never waits long for its turn."""
@@ -25,6 +26,7 @@ class Retention:
         details_days: of reports: the raw message, subjects, the server's words, the evidence; of the ledger: subjects.
         keys_days: Message-IDs and other ids, by which a late report finds its message.
         addresses_days: addresses of statuses, after which keyed hashes stand for them (:mod:`~bounceparse.db.pseudonyms`).
+        events_days: events that all endpoints have taken. Others, given up or waiting, go with the details that they hold.
 
     Statuses, reasons and times stay for good. A message that could not be read is no record yet and stays until it is;
     the words that a suppression in force rests on stay as long as it does, but for those that name its address.
@@ -33,10 +35,11 @@ class Retention:
     details_days: int = 15
     keys_days: int = 180
     addresses_days: int = 730
+    events_days: int = 7
 
 
 class Rule(NamedTuple):
-    """What becomes of the rows of ``table`` for which ``where`` holds; ``name`` is what a person reads."""
+    """What becomes of the rows of ``table`` for which ``where`` holds: without ``values`` they go. ``name`` is for people."""
 
     name: str
     table: sa.Table
@@ -83,7 +86,24 @@ def retention_rules(retention: Retention, now: datetime) -> list[Rule]:
             sent.c.sent_at < keys,
             "message_id message_key provider_id provider_key envelope_id",
         ),
+        *_event_rules(now - timedelta(days=retention.events_days), min(details, now - _STILL_TRIED)),
     ]
+
+
+_STILL_TRIED = timedelta(days=4)
+"""An event is tried for three days: it goes no sooner, however short details are kept."""
+
+
+def _event_rules(delivered: datetime, all_others: datetime) -> Iterator[Rule]:
+    """Events, and what became of them, older than that: those that were delivered, and all others."""
+    state_of = sa.select(deliveries.c.id).where(deliveries.c.outbox_id == outbox.c.id)
+    unfinished = state_of.where(deliveries.c.state != DELIVERED).exists()
+    taken = sa.select(sa.func.min(state.c.value)).where(state.c.name.startswith(PLACE)).scalar_subquery()
+    old = sa.select(outbox.c.id).where(outbox.c.id == deliveries.c.outbox_id, outbox.c.created_at < all_others).exists()
+    done = sa.and_(deliveries.c.state == DELIVERED, deliveries.c.delivered_at < delivered)
+    yield Rule("deliveries of events", deliveries, sa.or_(done, old), {})
+    finished = sa.and_(outbox.c.created_at < delivered, outbox.c.id <= taken, ~unfinished)
+    yield Rule("events", outbox, sa.or_(finished, outbox.c.created_at < all_others), {})
 
 
 _EMPTY = {"evidence_matched": "", "changed": "{}"}
@@ -123,5 +143,7 @@ def windows(connection: Connection, rule: Countable) -> Iterator[tuple[int, int]
 
 def apply(connection: Connection, rule: Rule, window: tuple[int, int]) -> int:
     """Clear what a rule names within a range of ids; returns how many rows that were."""
-    cleared = sa.update(rule.table).where(rule.table.c.id.between(*window), rule.where).values(**rule.values)
-    return connection.execute(cleared).rowcount
+    where = (rule.table.c.id.between(*window), rule.where)
+    if not rule.values:
+        return connection.execute(sa.delete(rule.table).where(*where)).rowcount
+    return connection.execute(sa.update(rule.table).where(*where).values(**rule.values)).rowcount

@@ -85,9 +85,8 @@ class Line(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the first address that answers, of those that were checked."""
-        tls = self._context is not None
         failed: OSError | None = None
-        for address in find_addresses(self.host, self.port, tls=tls, allow_private=self._allow_private):
+        for address in self.find_addresses():
             try:
                 plain = socket.create_connection((address, self.port), self.timeout)
             except OSError as error:
@@ -99,6 +98,11 @@ class Line(http.client.HTTPConnection):
                 self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
             return
         raise failed or OSError("it has no address")
+
+    def find_addresses(self) -> list[str]:
+        """The addresses that it may be connected to; raises :class:`Unreachable`."""
+        tls = self._context is not None
+        return find_addresses(self.host, self.port, tls=tls, allow_private=self._allow_private)
 
     def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Post an event; raises :class:`Unreachable`. A kept connection that the receiver has closed is made anew."""
