@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-import socket
 import ssl
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -65,8 +64,9 @@ def serve(
     """Serve HTTP until interrupted: behind a proxy that speaks TLS, or with a certificate by itself.
 
     The panel, pages for people, is at / for who can sign in (see `bounceparse users`). The API answers below /v1 to who
-    has a token (see `bounceparse tokens`); its OpenAPI document is at /v1/openapi.json. Mail clients post to the unsubscribe_url of [signing]; the token in it says who wants out of
-    what. Refusals of those are written to standard error, one line each.
+    has a token (see `bounceparse tokens`); its OpenAPI document is at /v1/openapi.json. Mail clients post to the
+    unsubscribe_url of [signing]; the token in it says who wants out of what. Refusals of those are written to standard
+    error, one line each.
     """
     if one_click:
         _serve_one_click(session, host, port, certificate, key)
@@ -77,6 +77,7 @@ def serve(
         )
     try:
         import fastapi  # noqa: F401
+        import jinja2  # noqa: F401
         import uvicorn  # noqa: F401
     except ModuleNotFoundError:
         raise ConfigError(_INSTALL) from None
@@ -102,6 +103,7 @@ def _serve_api(
     import uvicorn
 
     from bounceparse.web.app import WebSettings, create_app
+    from bounceparse.web.listening import listen
     from bounceparse.web.panel.app import PATHS, Panel
     from bounceparse.web.panel.visit import PanelSettings
 
@@ -121,8 +123,7 @@ def _serve_api(
         ssl_keyfile=key,
         timeout_graceful_shutdown=10,
     )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=512) as listening:
+    with listen(host, port) as listening:
         scheme = "https" if certificate else "http"
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"listening on {scheme}://{shown}:{listening.getsockname()[1]}/")

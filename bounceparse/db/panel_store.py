@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -41,10 +41,12 @@ class Reported:
     """What was reported and sent of late.
 
     Attributes:
+        today: the day (UTC) of the count.
         reports: by day (UTC) the outcomes of each status. ``mailboxes``: by mailbox those of the last 24 hours.
         sent: by day what was sent and what became of it; empty without a ledger.
     """
 
+    today: date
     reports: Mapping[str, Mapping[str, int]]
     mailboxes: Mapping[str, int]
     sent: Mapping[str, Cohort]
@@ -163,6 +165,7 @@ class PanelStore:
         with self._database.read() as connection:
             of = of_sender(sent.c.stream, sender)
             return Reported(
+                now.date(),
                 panel.reports_by_day(connection, since, sender),
                 panel.reports_by_mailbox(connection, now - timedelta(days=1)) if sender is None else {},
                 rates.cohorts(connection, "day", since, *of) if has_ledger(connection) else {},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 from starlette.responses import Response
@@ -11,7 +12,7 @@ from bounceparse.db.panel_store import Reported
 from bounceparse.health import Cohort, Level, percent
 from bounceparse.outcomes import Status
 from bounceparse.web.panel.charts import stacked
-from bounceparse.web.panel.visit import House, Page, Visit
+from bounceparse.web.panel.visit import House, Page, Visit, templates
 
 DAYS = 14
 _FAILED = ("softbounce", "hardbounce", "spambounce", "complaint")
@@ -20,8 +21,10 @@ _OF_STREAMS = ("stream-warn", "stream-stop", "silent-mailbox")
 
 
 def warm(house: House) -> None:
-    """Begin to count what the first visitor will ask for."""
+    """Begin to count what the first visitor will ask for, and to load what takes long to load."""
+    templates()
     house.figures.get(("reported", None), lambda: house.store.reported(DAYS))
+    house.figures.get("explain", lambda: import_module("bounceparse.explain").explain(b""))
 
 
 def overview(visit: Visit) -> Response:
@@ -47,8 +50,7 @@ def overview(visit: Visit) -> Response:
 
 def _reported(found: Reported) -> dict[str, Any]:
     """What the template shows of the counts."""
-    today = datetime.now(UTC).date()
-    days = [(today - timedelta(days=ago)).isoformat() for ago in range(DAYS - 1, -1, -1)]
+    days = [(found.today - timedelta(days=ago)).isoformat() for ago in range(DAYS - 1, -1, -1)]
     sent = [found.sent.get(day, Cohort()) for day in days]
     reports = [found.reports.get(day, {}) for day in days]
     week = Cohort(*map(sum, zip(*sent[-7:], strict=True)))

@@ -100,7 +100,7 @@ class Visit:
             "now": datetime.now(UTC),
             **values,
         }
-        return HTMLResponse(_templates().get_template(template).render(told), status)
+        return HTMLResponse(templates().get_template(template).render(told), status)
 
     def text(self, name: str, longest: int = 1000) -> str:
         """A field of the form, without blanks around it; refused where it is too long."""
@@ -172,7 +172,7 @@ _DONE = {
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
     """The templates: everything is escaped, and no control character or change of direction leaves a text."""
     environment = Environment(
         loader=PackageLoader("bounceparse.web.panel"),
@@ -195,6 +195,8 @@ def _templates() -> Environment:
         "clock_time": words.clock_time,
         "zone": lambda: datetime.now().astimezone().tzname(),
     }
+    for name in environment.list_templates():  # compiled now, and not while the first visitor waits
+        environment.get_template(name)
     return environment
 
 

@@ -41,9 +41,9 @@ _SCOPES = {
 
 
 @cache
-def _polish() -> Mapping[str, str]:
-    text = files("bounceparse.web.panel").joinpath("pl.toml").read_text("utf-8")
-    return {entry["en"]: entry["pl"] for entry in tomllib.loads(text)["text"]}
+def polish() -> Mapping[str, str]:
+    """The Polish texts by the English ones."""
+    return tomllib.loads(files("bounceparse.web.panel").joinpath("pl.toml").read_text("utf-8"))
 
 
 class Words:
@@ -51,7 +51,7 @@ class Words:
 
     def __init__(self, language: str) -> None:
         self.language = language
-        self._texts: Mapping[str, str] = _polish() if language == "pl" else {}
+        self._texts: Mapping[str, str] = polish() if language == "pl" else {}
 
     def __call__(self, text: str, **values: object) -> str:
         told = self._texts.get(text, text)
