@@ -95,6 +95,11 @@ class Browser:
         self.run(script)
         self.wait_for_load()
 
+    def submit_by(self, key: str) -> None:
+        """Press a key that leads to another page, and wait for that."""
+        self.press(key)
+        self.wait_for_load()
+
     def press(self, key: str) -> None:
         """Press a key."""
         text = {"Enter": "\r", "Space": " "}.get(key, "")
