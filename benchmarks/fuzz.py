@@ -69,7 +69,7 @@ CHARSETS = [
 ENCODINGS = [b"base64", b"quoted-printable", b"8bit", b"x-uuencode", b"binary", b""]
 # What a kind of report says as a rule, and nothing else may be assumed of it
 ASSUMABLE = re.compile(
-    r"(?:arf|rfc3464|xarf|amazon-sns)/abuse(?::\S+)? abuse|mdn/disposition displayed|action/(failed|delayed) \1|action/none none"
+    r"(?:arf|rfc3464|xarf|amazon-sns)/([a-z-]+)(?::\S+)? \1|mdn/disposition displayed|action/(failed|delayed|none) \2"
 )
 _CHARSET = re.compile(rb"(?i)(charset=[\"']?)[\w.-]+")
 _ENCODING = re.compile(rb"(?i)(content-transfer-encoding:[ \t]*)[\w-]+")

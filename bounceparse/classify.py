@@ -252,7 +252,7 @@ def _of_feedback(report: Report, item: FeedbackReport, rules: RuleSet) -> list[O
     recovered = item.recipients and item.recipients_from not in _TOLD
     evidence = Evidence(
         f"{report.dialect or 'arf'}/{reason}{f':{item.recipients_from}' if recovered else ''}",
-        *_written_or(report, written, kind),
+        *_written_or(report, written, reason),
         report.dialect,
     )
     provider = rules.provider_of((report.from_address or "").rpartition("@")[2].lower() or None)
@@ -262,11 +262,11 @@ def _of_feedback(report: Report, item: FeedbackReport, rules: RuleSet) -> list[O
     ]
 
 
-def _written_or(report: Report, written: str | None, kind: str) -> tuple[str, str]:
+def _written_or(report: Report, written: str | None, reason: str) -> tuple[str, str]:
     """Part and words of a complaint: its type, else the subject that tells it, else nothing but its form."""
     if written:
         return "feedback-report", written
-    return ("headers", report.subject) if report.subject else (ASSUMED, kind)
+    return ("headers", report.subject) if report.subject else (ASSUMED, reason)
 
 
 def refusal_as_delivery(item: DispositionReport) -> DeliveryReport:

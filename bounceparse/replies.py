@@ -195,6 +195,9 @@ def read_reply(text: str) -> Reply:
         named = _NAMED_CODE.search(around)
         code = int(named[1]) if named else None
     code = outer_code or code
+    if not text.isascii():  # folding makes digits of characters that are none, as of a fraction
+        code = code if str(code) in text else None
+        enhanced = enhanced if enhanced and enhanced in text else None
     bare = head is not None and len(words) < 16 and not any(map(str.isalpha, words))
     return Reply(text, code, enhanced, words, around, bare, cuts)
 

@@ -264,6 +264,14 @@ def test_what_a_report_leaves_out_is_marked_as_assumed() -> None:
     assert evidence_of(told) == ("disposition-notification", "Displayed")
 
 
+@pytest.mark.parametrize("digit", ["½", "①", "²"])
+def test_no_code_is_made_of_characters_that_are_no_digits(digit: str) -> None:
+    """Text is compared folded, and folding makes a digit of each of these."""
+    words = f"smtp; 55{digit} 5.7.{digit} no".encode()
+    _, (outcome,) = judge(dsn(GONE.replace(b"smtp; 550 5.1.1 User unknown", words)))
+    assert (outcome.smtp_code, outcome.enhanced_status) == (None, "5.1.1")
+
+
 def test_evidence_put_together_from_two_places_is_cut_to_the_first() -> None:
     """A transcript tells of one address twice, other words between: only what stands together is a quotation."""
     raw = (
