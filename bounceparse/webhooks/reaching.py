@@ -124,6 +124,8 @@ class Line(http.client.HTTPConnection):
             told = Answer(answer.status, _retry_after(answer.getheader("Retry-After")))
             if len(answer.read(_READ)) == _READ or answer.will_close:
                 self.close()
+            if self._late:  # what was cut off may look like an answer
+                raise TimeoutError
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise Unreachable(_LATE if self._late else _words(error)) from None
