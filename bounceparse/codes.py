@@ -68,8 +68,9 @@ _ACTIONS = {
 
 _STATUS = pattern(r"\s*([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])", re.ASCII)
 # Not next to a dot or digit: 5.1.1.10 is an IP address and 12.5.1.1 a version.
-# The lookarounds keep the leading context to two characters, so a scan stays linear. Zoho writes " :5.1.1".
-_STATUS_IN_TEXT = pattern(r"(?<![\w.=\-])(?<!\S:)#?([245]\.\d{1,3}\.\d{1,3})(?![\w]|\.\d|-\d+\.)", re.ASCII)
+# The lookarounds keep the leading context to two characters, so a scan stays linear. Zoho writes " :5.1.1". They stand
+# behind the first digit because a pattern that begins with a digit is looked for four times as fast.
+_STATUS_IN_TEXT = pattern(r"([245](?<![\w.=\-].)(?<!\S:.)\.\d{1,3}\.\d{1,3})(?!\w|\.\d|-\d+\.)", re.ASCII)
 
 
 def parse_action(value: str) -> Action | None:

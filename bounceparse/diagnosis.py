@@ -19,6 +19,7 @@ from bounceparse.rules import Hit, Rule, RuleSet, find_unmet
 from bounceparse.transcript import find_phase, find_reply_lines, paragraph_of
 
 UNDEFINED = "undefined"
+_FAILED, _DELAYED = Action.FAILED, Action.DELAYED
 _NO_REPLY = read_reply("")
 _MOST_COMPARED = 20_000_000  # characters: a text that tells of thousands is not gone through for each
 
@@ -59,35 +60,37 @@ class _Finding(NamedTuple):
 
 def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet) -> Diagnosis:
     """Judge what ``report`` says of ``recipient``."""
+    text = report.text
     alone = len(report.recipients) <= 1
-    words, part = _words_of(recipient, report)
+    words, part = _words_of(recipient, text)
     reply = _read(words, recipient)
+    code, enhanced = reply.code, reply.enhanced
     host = _host_of(recipient)
-    phase = recipient.phase or find_phase(recipient, report.text, alone)
-    finding: _Finding | None
+    phase = recipient.phase or find_phase(recipient, text, alone)
+    finding: _Finding | None = None
     if tells_success(recipient):
-        finding, provider = None, rules.provider_of(host)
+        provider = rules.provider_of(host)
     else:
-        finding, provider = _find(recipient, report, rules, reply, part, host, phase, alone)
-    written = reply.enhanced or recipient.status
-    if finding and finding.enhanced and not reply.enhanced and (written or ".0.0").endswith(".0.0"):
-        written = finding.enhanced
-    place, matched = finding[1:3] if finding else _anything(recipient, report, words, part)
-    if place == "text" and len(report.text) * len(report.recipients) < _MOST_COMPARED and matched not in report.text:
-        matched = _verbatim(matched, report.text)
+        hit, provider = rules.match_words(reply.words, code, enhanced, host, phase)
+        finding = _of_hit(hit, reply, part) if hit else None
+        if finding is None or finding.rule.reason == UNDEFINED:
+            finding = _find_weaker(recipient, report, rules, reply, part, phase, alone, finding)
+    status = recipient.status
+    written = enhanced or status
+    if finding is None:
+        rule, reason, by_text = None, UNDEFINED, False
+        part, matched = _anything(recipient, report, words, part)
+    else:
+        rule, part, matched, by_text, further = finding
+        reason = rule.reason
+        if further and not enhanced and (written or ".0.0").endswith(".0.0"):
+            written = further
+    if part == "text" and len(text) * len(report.recipients) < _MOST_COMPARED and matched not in text:
+        matched = _verbatim(matched, text)
+    diagnostic = reply.text.replace(" <<< ", " ") or None
+    temporary = code < 500 if code and code > 399 else (enhanced or status or "5").startswith("4")
     return Diagnosis(
-        reason=finding.rule.reason if finding else UNDEFINED,
-        rule=finding.rule if finding else None,
-        part=place,
-        matched=matched,
-        code=reply.code,
-        enhanced=written,
-        diagnostic=reply.text.replace(" <<< ", " ") or None,
-        phase=phase,
-        host=host,
-        provider=provider,
-        temporary=_is_temporary(reply, recipient.status),
-        by_text=finding is not None and finding.by_text,
+        reason, rule, part, matched, code, written, diagnostic, phase, host, provider, temporary, by_text
     )
 
 
@@ -104,18 +107,19 @@ def _verbatim(matched: str, text: str) -> str:
 
 def tells_success(recipient: RecipientReport) -> bool:
     """Whether the message reached ``recipient`` or was passed on: no rule about failures is asked then."""
-    if recipient.action is None:
+    action = recipient.action
+    if action is None:
         return (recipient.status or "").startswith("2.")
-    return recipient.action not in (Action.FAILED, Action.DELAYED)
+    return action is not _FAILED and action is not _DELAYED
 
 
-def _words_of(recipient: RecipientReport, report: DeliveryReport) -> tuple[str, str]:
+def _words_of(recipient: RecipientReport, text: str) -> tuple[str, str]:
     """The words to judge and the part they stand in."""
     words = recipient.diagnostic
     if not words:
-        return recipient.text or paragraph_of(recipient, report.text) or "", "text"
-    if words[3:4] == "-" and "\n<<< " in report.text:  # Sendmail gives the first line of a reply only
-        lines = find_reply_lines(words, report.text)
+        return recipient.text or paragraph_of(recipient, text) or "", "text"
+    if words[3:4] == "-" and "\n<<< " in text:  # Sendmail gives the first line of a reply only
+        lines = find_reply_lines(words, text)
         if lines:
             return lines, "text"
     return words, recipient.part
@@ -142,29 +146,25 @@ def _host_of(recipient: RecipientReport) -> str | None:
     return None
 
 
-def _find(
+def _find_weaker(
     recipient: RecipientReport,
     report: DeliveryReport,
     rules: RuleSet,
     reply: Reply,
     part: str,
-    host: str | None,
     phase: Phase | None,
     alone: bool,
-) -> tuple[_Finding | None, str | None]:
-    """The first finding in the order of evidence, and the provider."""
-    hit, provider = rules.match_words(reply.words, code=reply.code, enhanced=reply.enhanced, host=host, phase=phase)
-    weak = _of_hit(hit, reply, part) if hit else None
-    if weak and weak.rule.reason != UNDEFINED:
-        return weak, provider
+    weak: _Finding | None,
+) -> _Finding | None:
+    """The first finding in the order of evidence where the server's words decided nothing, or no more than ``weak``."""
     if recipient.diagnostic_type == "x-unix" and recipient.diagnostic and recipient.diagnostic.isdigit():
         rule = rules.match_exit(int(recipient.diagnostic[:6]))
         if rule:
-            return _Finding(rule, part, recipient.diagnostic), provider
+            return _Finding(rule, part, recipient.diagnostic)
     if reply.enhanced:
         rule = rules.match_enhanced(reply.enhanced, code=reply.code, phase=phase)
         if rule and rule.reason != UNDEFINED:
-            return _Finding(rule, part, reply.enhanced), provider
+            return _Finding(rule, part, reply.enhanced)
     by_status = _find_by_status(recipient, rules, reply)
     told = by_status is not None and by_status.rule.reason not in (UNDEFINED, "expired") and not reply.text
     return (
@@ -174,7 +174,7 @@ def _find(
         or _find_by_code(rules, reply, part, phase)
         or weak
         or by_status
-    ), provider
+    )
 
 
 def _of_hit(hit: Hit, reply: Reply, part: str) -> _Finding:
@@ -201,7 +201,7 @@ def _find_in(text: str | None, rules: RuleSet) -> _Finding | None:
     if not text:
         return None
     said = read_reply(text)
-    hit, _ = rules.match_words(said.words, code=said.code, enhanced=said.enhanced)
+    hit, _ = rules.match_words(said.words, said.code, said.enhanced)
     return (
         _Finding(hit.rule, "text", said.spelled(hit.begin, hit.end), True, said.enhanced) if hit and hit.end else None
     )
@@ -223,12 +223,6 @@ def _find_by_status(recipient: RecipientReport, rules: RuleSet, reply: Reply) ->
     if rule is None or (recipient.derived_status and REASONS[rule.reason].status is Status.HARDBOUNCE):
         return None
     return _Finding(rule, "delivery-status", recipient.status)
-
-
-def _is_temporary(reply: Reply, status: str | None) -> bool:
-    if reply.code and reply.code > 399:
-        return reply.code < 500
-    return (reply.enhanced or status or "5").startswith("4")
 
 
 def _anything(recipient: RecipientReport, report: DeliveryReport, words: str, part: str) -> tuple[str, str]:
@@ -266,7 +260,7 @@ def trace(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet) ->
     For explanations: it looks at everything, where a diagnosis stops at the first answer.
     """
     alone = len(report.recipients) == 1
-    words, part = _words_of(recipient, report)
+    words, part = _words_of(recipient, report.text)
     reply = _read(words, recipient)
     host = _host_of(recipient)
     phase = recipient.phase or find_phase(recipient, report.text, alone)
@@ -298,7 +292,7 @@ def trace(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet) ->
 
 def _trace_words(rules: RuleSet, reply: Reply, part: str, host: str | None, phase: Phase | None) -> list[Candidate]:
     """A provider's text, a provider's code, other text: what the server's words match."""
-    _, provider = rules.match_words(reply.words, code=reply.code, enhanced=reply.enhanced, host=host, phase=phase)
+    _, provider = rules.match_words(reply.words, reply.code, reply.enhanced, host, phase)
     found = [
         Candidate(
             "the server's words",

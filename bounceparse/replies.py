@@ -65,6 +65,7 @@ _BEFORE_ADDRESS = pattern(r"[\s<>\"'(),;:\[\]]")
 _DOMAIN = pattern(r"(?:[^\s<>\"'(),;:\[\].]+\.?)+")
 _LOCAL_CAP = 256
 _WORD = pattern(r"\w")
+_MASK = {ord(char): "x" for char in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"}
 
 
 class _Folds(dict[int, str]):
@@ -93,7 +94,7 @@ def fold(text: str) -> str:
 
 def mask(words: str) -> str:
     """``words`` with an x for every letter and digit: as long as before, and without a meaning."""
-    return _WORD.sub("x", words)
+    return words.translate(_MASK) if words.isascii() else _WORD.sub("x", words)
 
 
 def _mask_addresses(text: str) -> str:
@@ -122,7 +123,6 @@ class Reply:
         code, enhanced: its codes as written, None where it has none. ``enhanced`` may come from the words around it.
         words: the deciding reply, folded, addresses masked, the repeated codes of a multi-line reply left out.
         around: all words, folded likewise; the same as ``words`` where the reply quotes no other.
-        bare: whether it says nothing but codes.
     """
 
     text: str
@@ -130,7 +130,6 @@ class Reply:
     enhanced: str | None
     words: str
     around: str
-    bare: bool
     _cuts: tuple[tuple[int, int], ...] = ()
 
     def spelled(self, begin: int, end: int, *, around: bool = False) -> str:
@@ -198,8 +197,7 @@ def read_reply(text: str) -> Reply:
     if not text.isascii():  # folding makes digits of characters that are none, as of a fraction
         code = code if str(code) in text else None
         enhanced = enhanced if enhanced and enhanced in text else None
-    bare = head is not None and len(words) < 16 and not any(map(str.isalpha, words))
-    return Reply(text, code, enhanced, words, around, bare, cuts)
+    return Reply(text, code, enhanced, words, around, cuts)
 
 
 def _last_status(around: str, words: str) -> str | None:
@@ -223,6 +221,8 @@ def _find_inner(words: str, head: re.Match[str] | None) -> tuple[int, int | None
         and "<4" not in words
         and ";5" not in words
     ):
+        return 0, None
+    if not _INNER.search(words, 1):  # most have none, and a search costs half of an iterator
         return 0, None
     for found in _INNER.finditer(words, 1):
         at = found.start()

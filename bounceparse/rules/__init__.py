@@ -99,10 +99,11 @@ class RuleSet:
 
     def _search(self, number: int, words: str) -> Span | None:
         """Where pattern ``number``, compiled when it is first asked for, matches in ``words``; None for nowhere."""
-        matcher = self._matchers[number]
-        if matcher is None:
-            matcher = self._matchers[number] = make_matcher(self._patterns[number][0])
-        return matcher(words)
+        return (self._matchers[number] or self._make_matcher(number))(words)
+
+    def _make_matcher(self, number: int) -> Matcher:
+        matcher = self._matchers[number] = make_matcher(self._patterns[number][0])
+        return matcher
 
     def provider_of(self, host: str | None) -> str | None:
         """The provider whose mail exchangers ``host`` is one of."""
@@ -116,7 +117,6 @@ class RuleSet:
     def match_words(
         self,
         words: str,
-        *,
         code: int | None = None,
         enhanced: str | None = None,
         host: str | None = None,
@@ -128,8 +128,9 @@ class RuleSet:
         Also answers the provider, by host or else by the signature in the words.
         """
         candidates = self._index.candidates(words)
-        signed = candidates >> self._texts
-        provider = (self.provider_of(host) if host else None) or (self._signed(signed, words) if signed else None)
+        provider = self.provider_of(host) if host else None
+        if provider is None and (signed := candidates >> self._texts):
+            provider = self._signed(signed, words)
         hit = None
         candidates &= self._all_texts
         while candidates:
@@ -137,11 +138,11 @@ class RuleSet:
             candidates ^= lowest
             number = lowest.bit_length() - 1
             rule = self._patterns[number][1]
-            if (rule.unconditional or _applies(rule, code, enhanced, host, phase)) and (
-                span := self._search(number, words)
-            ):
-                hit = Hit(rule, *span)
-                break
+            if rule.unconditional or _applies(rule, code, enhanced, host, phase):
+                matcher = self._matchers[number] or self._make_matcher(number)
+                if span := matcher(words):
+                    hit = Hit(rule, *span)
+                    break
         if provider and (hit is None or hit.rule.tier > 1):
             by_code = self.match_provider(provider, code=code, enhanced=enhanced, phase=phase)
             hit = Hit(by_code) if by_code else hit
@@ -209,7 +210,7 @@ class RuleSet:
         self, reply: Reply, *, host: str | None = None, phase: Phase | None = None
     ) -> tuple[Hit | None, str | None]:
         """The rule that a reply's words decide, else its enhanced code, else its reply code."""
-        hit, provider = self.match_words(reply.words, code=reply.code, enhanced=reply.enhanced, host=host, phase=phase)
+        hit, provider = self.match_words(reply.words, reply.code, reply.enhanced, host, phase)
         if hit is None:
             rule = self._by_codes(reply, phase)
             hit = Hit(rule) if rule else None
