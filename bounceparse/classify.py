@@ -51,6 +51,7 @@ _FEEDBACK = {
 # Where a feedback report itself tells who complained; else the evidence names the header that does.
 _TOLD = ("original-rcpt-to", "removal-recipient", "original-recipient", "complainedRecipients", "smtp_to", None)
 _SUCCESS = {Action.DELIVERED: "delivered", Action.RELAYED: "relayed", Action.EXPANDED: "expanded"}
+_DELAYED, _OK, _HARDBOUNCE, _SENDER = Action.DELAYED, Status.OK, Status.HARDBOUNCE, Fault.SENDER  # looked up once
 _GAVE_UP = ("expired", "giving up", "gave up")
 _WAITING = (
     "delayed",
@@ -84,16 +85,16 @@ def classify(report: Report, rules: RuleSet | None = None) -> tuple[Outcome, ...
 def _of_recipient(report: Report, item: DeliveryReport, recipient: RecipientReport, rules: RuleSet) -> Outcome:
     found = diagnose(recipient, item, rules)
     if tells_success(recipient):
-        reason, status = _SUCCESS[recipient.action or Action.DELIVERED], Status.OK
-    else:
+        return _outcome(report, item, recipient, found, _SUCCESS[recipient.action or Action.DELIVERED], _OK)
+    reason = found.reason
+    if reason == "bad-domain":
         reason = _settled(found, recipient)
-        status = _status(found, reason, recipient, item)
-    return _outcome(report, item, recipient, found, reason, status)
+    return _outcome(report, item, recipient, found, reason, _status(found, reason, recipient, item))
 
 
 def _settled(found: Diagnosis, recipient: RecipientReport) -> str:
     """The reason, a claimed missing domain set right: a lookup that names another host than the recipient's failed there."""
-    if found.reason == "bad-domain" and found.diagnostic and "name=" in found.diagnostic and recipient.recipient:
+    if found.diagnostic and "name=" in found.diagnostic and recipient.recipient:
         name = found.diagnostic.partition("name=")[2].partition(" ")[0].lower().rstrip(".,;")
         if name != recipient.recipient.rpartition("@")[2]:
             return "unroutable"  # Postfix: the mail exchanger that the domain names does not exist
@@ -101,13 +102,14 @@ def _settled(found: Diagnosis, recipient: RecipientReport) -> str:
 
 
 def _status(found: Diagnosis, reason: str, recipient: RecipientReport, item: DeliveryReport) -> Status:
-    if recipient.action is Action.DELAYED:
+    action = recipient.action
+    if action is _DELAYED:
         gave_up = found.by_text and reason == "expired" and any(word in found.matched.lower() for word in _GAVE_UP)
         return Status.SOFTBOUNCE if gave_up else Status.DEFERRED
-    if recipient.action is None and _still_waiting(item.text):
+    if action is None and _still_waiting(item.text):
         return Status.DEFERRED
     status = (found.rule.status if found.rule else None) or REASONS[reason].status
-    if status is Status.HARDBOUNCE and (recipient.shared or (found.temporary and not _proves_domain(found, reason))):
+    if status is _HARDBOUNCE and (recipient.shared or (found.temporary and not _proves_domain(found, reason))):
         return Status.SOFTBOUNCE
     return status
 
@@ -131,44 +133,39 @@ def _outcome(
 ) -> Outcome:
     original = item.original
     fault = REASONS[reason].fault
-    words = found.diagnostic or ""
-    ours = fault is Fault.SENDER
+    words = found.diagnostic
+    ours = words if fault is _SENDER else None
     address = recipient.recipient
-    return Outcome(
-        status=status,
-        reason=reason,
-        fault=fault,
-        recipient=None if is_nobody(address) else address,
-        original_recipient=recipient.original_recipient,
-        final_recipient=recipient.final_recipient,
-        message_id=original.message_id,
-        envelope_id=item.envelope_id,
-        feedback_id=original.feedback_id,
-        list_id=original.list_id,
-        action=recipient.action,
-        enhanced_status=found.enhanced,
-        smtp_code=found.code,
-        diagnostic=found.diagnostic,
-        smtp_phase=found.phase,
-        reporting_mta=item.reporting_mta,
-        remote_mta=recipient.remote_mta,
-        sending_ip=find_ip(words) if ours else None,
-        provider=found.provider,
-        blocklist=find_blocklist(words) if ours else None,
-        help_url=find_help_url(words) if "://" in words else None,
-        subject=original.subject,
-        occurred_at=_first_date(recipient.last_attempt_date, item.arrival_date) or _first_date(report.date),
-        evidence=Evidence(
-            found.rule.id if found.rule else f"action/{recipient.action or 'none'}",
-            *_quoted(report, found.part, found.matched),
-            report.dialect,
-        ),
+    part, matched = found.part, found.matched
+    if part == ASSUMED and report.subject:  # a report that says nothing rests on its subject
+        part, matched = "subject", report.subject
+    rule = found.rule
+    return Outcome(  # by position, in the order of the fields: names take as long as the rest
+        status,
+        reason,
+        fault,
+        None if is_nobody(address) else address,
+        recipient.original_recipient,
+        recipient.final_recipient,
+        original.message_id,
+        item.envelope_id,
+        original.feedback_id,
+        original.list_id,
+        recipient.action,
+        found.enhanced,
+        found.code,
+        words,
+        found.phase,
+        item.reporting_mta,
+        recipient.remote_mta,
+        find_ip(ours) if ours else None,
+        found.provider,
+        find_blocklist(ours) if ours else None,
+        find_help_url(words) if words and "://" in words else None,
+        original.subject,
+        _first_date(recipient.last_attempt_date, item.arrival_date) or _first_date(report.date),
+        Evidence(rule.id if rule else f"action/{recipient.action or 'none'}", part, matched, report.dialect),
     )
-
-
-def _quoted(report: Report, part: str, matched: str) -> tuple[str, str]:
-    """Part and words of the evidence; a report that says nothing rests on its subject."""
-    return ("subject", report.subject) if part == ASSUMED and report.subject else (part, matched)
 
 
 def _first_date(*values: str | None) -> datetime | None:

@@ -14,12 +14,15 @@ _DATE = pattern(
     r"\s*([+-]\d{4}|[A-Z]{1,4}(?![\w+-]))?",
     re.ASCII,
 )
+# What nearly all are written like; the rest of ISO 8601 is then read in one step
+_USUAL = pattern(r"(?:[A-Za-z]{3}, )?(\d\d?) ([A-Z][a-z]{2}) (\d{4}) (\d\d:\d\d:\d\d) ([+-]\d{4})", re.ASCII)
 _MONTHS = {
     name: number
     for number, name in enumerate(
         ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
     )
 }
+_USUAL_MONTHS = {name.title(): f"{number:02}" for name, number in _MONTHS.items()}
 _ZONES = {
     "EST": "-0500",
     "EDT": "-0400",
@@ -39,6 +42,12 @@ _FAILURES = (ValueError, TypeError, IndexError, OverflowError, AttributeError)
 
 def parse_date(value: str) -> datetime | None:
     """The instant that ``value`` names (RFC 5322 section 3.3, else what dateutil reads); UTC where no zone is told."""
+    if usual := _USUAL.match(value):
+        day, month, year, clock, zone = usual.groups()
+        try:
+            return datetime.fromisoformat(f"{year}-{_USUAL_MONTHS[month]}-{day:0>2}T{clock}{zone}")
+        except (ValueError, KeyError):  # no such day, another language's month
+            pass
     value = value[:100].strip()
     found = _DATE.match(value)
     if found is None or found[2].lower() not in _MONTHS:
