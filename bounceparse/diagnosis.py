@@ -89,9 +89,7 @@ def diagnose(recipient: RecipientReport, report: DeliveryReport, rules: RuleSet)
         matched = _verbatim(matched, text)
     diagnostic = reply.text.replace(" <<< ", " ") or None
     temporary = code < 500 if code and code > 399 else (enhanced or status or "5").startswith("4")
-    return Diagnosis(
-        reason, rule, part, matched, code, written, diagnostic, phase, host, provider, temporary, by_text
-    )
+    return Diagnosis(reason, rule, part, matched, code, written, diagnostic, phase, host, provider, temporary, by_text)
 
 
 def _verbatim(matched: str, text: str) -> str:

@@ -53,6 +53,11 @@ def required_literals(pattern: str, most: int) -> tuple[Clause, ...]:
     return tuple(frozenset(word.strip()[:_KEPT] for word in clause) for clause in kept)
 
 
+def ordered_literals(pattern: str) -> tuple[Clause, ...]:
+    """Clauses that hold for every text that ``pattern`` matches, one behind the other; () for none."""
+    return () if _FOREIGN.search(pattern) else _closed(_alternatives(pattern, 0)[0])
+
+
 class Words(NamedTuple):
     """All that a pattern can match: one of ``words``, the preferred first; ``front`` and ``back`` ask for a word
     boundary there."""
@@ -106,10 +111,9 @@ def _sequence(pattern: str, at: int) -> tuple[_Part, int]:
     clauses: list[Clause] = []
     while at < len(pattern) and pattern[at] not in "|)":
         part, at = _item(pattern, at)
-        clauses += part.clauses
         joined = _product(run.words, part.words)
         if joined is None:
-            clauses += _closed(run)
+            clauses += (*_closed(run), *part.clauses)
             whole = False
             run = _EMPTY if part.words is None else part
         else:
