@@ -183,7 +183,7 @@ def test_a_bounce_handed_over_by_pipe_is_verified(root: Path, monkeypatch: pytes
     own(root / "state")
     prefix, command = readable_command(root)
     master = block(starts="# /etc/postfix/master.cf").text.replace("/etc/bounceparse/bounceparse.toml", str(config))
-    assert "argv=/usr/local/bin/bounceparse " in master and "user=bounceparse " in master
+    assert "argv=/usr/local/bin/bounceparse\n" in master and "user=bounceparse " in master
     master = master.replace("/usr/local/bin/bounceparse", command).replace("user=bounceparse ", f"user={USER} ")
     main_cf = block(starts="# /etc/postfix/main.cf", has="relay_domains").text
     with serving_refusals(relay), running_postfix(root, port, relay, main_cf, master, prefix):

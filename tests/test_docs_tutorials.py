@@ -34,7 +34,7 @@ def test_cron_in_ten_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "bounceparse.toml").write_text(config.replace("/etc/bounceparse/bounces.password", str(password)))
     (tmp_path / "sent.csv").write_text(csv)
     (tmp_path / "addresses.txt").write_text("jan@example.com\nola@example.com\n")
-    lines = [line for block in page if block.language == "sh" for line in block.text.splitlines()]
+    lines = [line for block in page if block.language == "sh" for line in block.text.replace("\\\n", "").splitlines()]
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("bounceparse ")]
     bounce = dsn(1).replace(b"user1@example.pl", b"jan@example.com").replace(b"<1@shop", b"<20261122.1@shop")
     with running_dovecot() as dovecot:
@@ -72,7 +72,7 @@ def test_oauth2_logs_in(name: str, provider: Provider, tmp_path: Path) -> None:
     (block,) = (
         one.text
         for one in tutorial("microsoft-365-and-gmail")
-        if f'host = "{name}"' in one.text and "token_url" in one.text
+        if f'host = "{name}"' in one.text and "client_secret_file" in one.text
     )
     for file, secret in (("bounces.secret", "hush"), ("bounces.token", "refresh-1")):
         (tmp_path / file).write_text(f"{secret}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import re
 from enum import EnumMeta
 from typing import Any
 
@@ -11,6 +11,40 @@ import bounceparse
 from bounceparse import db
 from reference.markdown import from_docstring
 
+_METHODS = [
+    "standing",
+    "mailable",
+    "may_send",
+    "outcomes",
+    "history",
+    "customer",
+    "stats",
+    "rates",
+    "streams",
+    "health",
+    "record_sent",
+    "import_sent",
+    "sign",
+    "ingest",
+    "suppress",
+    "lift",
+    "suppressions",
+    "check_token",
+    "unsubscribe",
+    "requests",
+    "accept_request",
+    "reject_request",
+    "stop_stream",
+    "release_stream",
+    "reclassify",
+    "prune",
+    "erase",
+    "audit",
+    "close",
+]
+"""What a program is meant to call; the rest of the store serves the commands and may change."""
+_WIDTH = 80
+_FORWARD = re.compile(r"ForwardRef\('([^']*)'\)|(?<=[:>] )'([^']*)'")
 _INTRO = """# Library
 
 The core, `import bounceparse`, is pure: no database, no network, no log, and it raises for no bytes whatever. The database
@@ -36,24 +70,33 @@ def _item(name: str, found: Any) -> str:
     if isinstance(found, EnumMeta):
         parts.append("One of " + ", ".join(f"`{one.value}`" for one in found) + ".\n\n")
     if found is db.Store:
-        for method, function in store_methods():
+        for method in _METHODS:
+            function = getattr(db.Store, method)
             parts.append(f"#### Store.{method}\n\n{_signature(method, function)}{_text(function)}")
     return "".join(parts)
 
 
-def store_methods() -> Iterator[tuple[str, Any]]:
-    """The public methods of the store, by name."""
-    for name, function in inspect.getmembers(db.Store, inspect.isfunction):
-        if not name.startswith("_"):
-            yield name, function
-
-
 def _signature(name: str, found: Any) -> str:
+    """The call as one writes it, a parameter a line where it is long."""
     try:
-        signature = str(inspect.signature(found))
+        signature = inspect.signature(found)
     except ValueError:
         return ""
-    return f"```text\n{name}{signature.replace('self, ', '').replace('(self)', '()')}\n```\n\n"
+    given = [str(one) for one in signature.parameters.values() if one.name != "self"]
+    kinds = [one.kind for one in signature.parameters.values() if one.name != "self"]
+    if inspect.Parameter.KEYWORD_ONLY in kinds:
+        given.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
+    result = (
+        "" if signature.return_annotation in (inspect.Signature.empty, "None") else f" -> {signature.return_annotation}"
+    )
+    line = f"{name}({', '.join(given)}){result}"
+    if len(line) > _WIDTH:
+        line = f"{name}(\n" + "".join(f"    {one},\n" for one in given) + f"){result}"
+    return f"```text\n{_FORWARD.sub(_unquoted, line)}\n```\n\n"
+
+
+def _unquoted(found: re.Match[str]) -> str:
+    return found[1] or found[2]
 
 
 def _text(found: Any) -> str:
