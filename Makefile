@@ -22,7 +22,7 @@ $(READY): pyproject.toml
 		{ echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --upgrade 'pip>=25.1'
-	$(VENV)/bin/pip install --quiet --editable '.[demo,dkim,postgresql,web]' --group dev
+	$(VENV)/bin/pip install --quiet --editable '.[demo,dkim,google,microsoft,postgresql,web]' --group dev
 	@touch $@
 
 demo: $(READY)

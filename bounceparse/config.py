@@ -32,12 +32,14 @@ from bounceparse.ingest import REPLAY
 from bounceparse.life import Life
 from bounceparse.mailboxes.account import ImapAccount, Secret
 from bounceparse.mailboxes.oauth2 import command_output
+from bounceparse.mailboxes.providers import Certificate, ServiceAccount
 from bounceparse.mailboxes.tokens import TokenRequest
 from bounceparse.outgoing import Outgoing
 from bounceparse.policy import Changes, Policy, Proof
 from bounceparse.requests import RequestSettings
 from bounceparse.sections import (
     CREDENTIALS,
+    OAUTH2_FILES,
     AlertSection,
     DatabaseSection,
     HealthSection,
@@ -279,9 +281,7 @@ def _resolve(settings: Settings, path: Path | None) -> Settings:
     base = path.parent if path else Path.cwd()
     boxes = {
         name: _beside_all(base, box, "ca_file", "password_file").model_copy(
-            update={"oauth2": _beside_all(base, box.oauth2, "client_secret_file", "refresh_token_file")}
-            if box.oauth2
-            else {}
+            update={"oauth2": _beside_all(base, box.oauth2, *OAUTH2_FILES)} if box.oauth2 else {}
         )
         for name, box in settings.mailbox.items()
     }
@@ -344,23 +344,29 @@ def _account(name: str, box: MailboxSection) -> ImapAccount:
         name=name,
         port=box.effective_port,
         password=_password(name, box),
-        token=_token(name, box.oauth2) if box.oauth2 else None,
+        token=_token(name, box.username, box.oauth2) if box.oauth2 else None,
         **{key: getattr(box, key) for key in shared},
     )
 
 
-def _token(name: str, oauth2: OAuth2Section) -> Secret:
+def _token(name: str, username: str, oauth2: OAuth2Section) -> Secret:
     if oauth2.token_command is not None:
         return partial(command_output, name, "token_command", oauth2.token_command)
+    scope = oauth2.scope
+    if oauth2.service_account_file is not None:
+        return ServiceAccount(name=name, username=username, key_file=oauth2.service_account_file, scope=scope)
     assert oauth2.token_url is not None and oauth2.client_id is not None  # the section's validator sees to it
+    url, client_id, certificate = oauth2.token_url, oauth2.client_id, oauth2.certificate_file
+    if certificate is not None:
+        return Certificate(name=name, token_url=url, client_id=client_id, certificate_file=certificate, scope=scope)
     path, secret = oauth2.client_secret_file, oauth2.client_secret
     ask = partial(_read_secret, name, "client_secret_file", path) if path else (lambda: secret) if secret else None
     return TokenRequest(
         name=name,
-        token_url=oauth2.token_url,
-        client_id=oauth2.client_id,
+        token_url=url,
+        client_id=client_id,
         client_secret=ask,
-        scope=oauth2.scope,
+        scope=scope,
         refresh_token_file=oauth2.refresh_token_file,
     )
 
@@ -513,7 +519,7 @@ def exposed_secrets(settings: Settings) -> list[str]:
     boxes = settings.mailbox.values()
     oauth2 = [box.oauth2 for box in boxes if box.oauth2]
     files = [box.password_file for box in boxes]
-    files += [path for section in oauth2 for path in (section.client_secret_file, section.refresh_token_file)]
+    files += [getattr(section, key) for section in oauth2 for key in OAUTH2_FILES]
     files += [one.secret_file for one in settings.webhook.values()]
     holders = [path for path in files if path]
     written = (

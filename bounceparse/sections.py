@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bounceparse.causes import CAUSES
 from bounceparse.errors import ConfigError
 from bounceparse.health import THRESHOLDS, Thresholds
+from bounceparse.mailboxes.providers import is_microsoft
 from bounceparse.outcomes import Status
 from bounceparse.outgoing import Outgoing
 
@@ -22,6 +23,8 @@ CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
 _DURATION = re.compile(r"(\d{1,6})\s*([mhdw]?)", re.ASCII)
 _UNITS = {"": "hours", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LISTEN = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})")
+OAUTH2_FILES = ("client_secret_file", "certificate_file", "refresh_token_file", "service_account_file")
+"""The keys of ``[mailbox.NAME.oauth2]`` that name files with secrets."""
 _NO = frozenset({"false", "0", "no", "off", "f", "n"})
 _AFTER = re.compile(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
 
@@ -78,16 +81,21 @@ class OAuth2Section(Section):
     client_id: str | None = None
     client_secret: str | None = Field(default=None, repr=False)
     client_secret_file: Path | None = None
+    certificate_file: Path | None = None
     refresh_token_file: Path | None = None
+    service_account_file: Path | None = None
     scope: str | None = None
 
     @model_validator(mode="after")
     def _is_coherent(self) -> OAuth2Section:
-        asked = (self.client_id, self.client_secret, self.client_secret_file, self.refresh_token_file, self.scope)
-        if (self.token_command is None) == (self.token_url is None):
-            raise ValueError("give token_command, or token_url with client_id")
-        if self.token_command is not None and any(value is not None for value in asked):
+        proofs = (self.client_secret, self.client_secret_file, self.certificate_file, self.refresh_token_file)
+        asked = any(value is not None for value in (self.client_id, *proofs))
+        if [self.token_command, self.token_url, self.service_account_file].count(None) != 2:
+            raise ValueError("give token_command, or token_url with client_id, or service_account_file")
+        if self.token_command is not None and (asked or self.scope is not None):
             raise ValueError("token_command stands alone: remove the other keys")
+        if self.service_account_file is not None and asked:
+            raise ValueError("service_account_file goes with scope only: remove the other keys")
         if self.token_url is not None:
             self._check_request(self.token_url)
         return self
@@ -100,6 +108,12 @@ class OAuth2Section(Section):
             raise ValueError("token_url needs client_id")
         if self.client_secret is not None and self.client_secret_file is not None:
             raise ValueError("give client_secret or client_secret_file, not both")
+        if self.certificate_file is not None:
+            if self.client_secret or self.client_secret_file or self.refresh_token_file:
+                raise ValueError("certificate_file stands for a secret: remove client_secret and refresh_token_file")
+            if not is_microsoft(url):
+                raise ValueError("certificate_file goes with Microsoft's token_url, .../TENANT-ID/oauth2/v2.0/token")
+            return
         if not (self.refresh_token_file or self.client_secret or self.client_secret_file):
             raise ValueError("give refresh_token_file, or client_secret_file for client credentials")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
+import sys
 import threading
-from collections.abc import Iterator
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ from urllib.parse import parse_qs
 
 import pytest
 from bounces import dsns
-from servers import USER, Dovecot, running_dovecot
+from servers import USER, Dovecot, make_certificate, running_dovecot
 
 from bounceparse.config import exposed_secrets, imap_accounts, load_settings
 from bounceparse.errors import ConfigError, MailboxError
 from bounceparse.mailboxes.imap import open_mailbox
 from bounceparse.mailboxes.oauth2 import BearerLogin
+from bounceparse.mailboxes.providers import Certificate, ServiceAccount
 from bounceparse.mailboxes.tokens import TokenRequest
 
 
@@ -41,7 +45,9 @@ class Provider(ThreadingHTTPServer):
     def token(self, asked: dict[str, str]) -> tuple[int, dict[str, Any]]:
         self.asked.append(asked)
         given: dict[str, Any] = {}
-        if asked["grant_type"] == "refresh_token":
+        if "assertion" in asked or "client_assertion" in asked:  # who signs needs no secret
+            pass
+        elif asked["grant_type"] == "refresh_token":
             if asked["refresh_token"] != self.refresh_token:
                 return 400, {"error": "invalid_grant", "error_description": "token was revoked"}
             self.refresh_token = f"refresh-{len(self.asked) + 1}"
@@ -59,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         asked = {name: values[0] for name, values in parse_qs(body).items()}
         headers: dict[str, str] = {}
-        if self.path != "/token":
+        if not self.path.endswith("/token"):
             status, content = (
                 200,
                 json.dumps({"active": asked.get("token") == self.server.good, "username": USER}).encode(),
@@ -74,6 +80,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        """OpenID Connect discovery, which msal begins with."""
+        authority = f"https://localhost:{self.server.server_port}/tenant"
+        found = {"issuer": f"{authority}/v2.0", "token_endpoint": f"{authority}/oauth2/v2.0/token", "authorization_endpoint": f"{authority}/x"}  # fmt: skip
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -90,7 +104,7 @@ def request(provider: Provider, **changes: Any) -> TokenRequest:
     return TokenRequest(**{"name": "bounces", "token_url": provider.url, "client_id": "our-app"} | changes)
 
 
-def log_in(dovecot: Dovecot, token: TokenRequest) -> int:
+def log_in(dovecot: Dovecot, token: Callable[[], str]) -> int:
     with open_mailbox(dovecot.account(password=None, token=token)) as mailbox:
         return len(mailbox.uids())
 
@@ -245,9 +259,116 @@ def test_the_configuration_builds_the_request(tmp_path: Path) -> None:
         ('token_url = "https://a.example/"\nclient_secret = "y"\n', "needs client_id"),
         ('token_url = "https://a.example/"\nclient_id = "x"\n', "give refresh_token_file"),
         ('token_url = "https://a.example/"\nclient_id = "x"\nclient_secret = "y"\nclient_secret_file = "z"\n', "not both"),
+        ('token_url = "https://a.example/"\nclient_id = "x"\ncertificate_file = "y"\n', "Microsoft's token_url"),
+        ('token_url = "https://a.example/t/oauth2/v2.0/token"\nclient_id = "x"\ncertificate_file = "y"\nclient_secret = "z"\n', "stands for a secret"),
+        ('service_account_file = "x"\nclient_id = "y"\n', "goes with scope only"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_makes_no_sense_is_refused(tmp_path: Path, text: str, told: str) -> None:
     """With the key and the remedy."""
     with pytest.raises(ConfigError, match=told):
         configured(tmp_path, text)
+
+
+# -- providers' own libraries
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a JSON Web Token says (RFC 7519), its signature not looked at."""
+    part = token.split(".")[1]
+    found = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    assert isinstance(found, dict)
+    return found
+
+
+def key_pair(tmp_path: Path) -> tuple[str, str]:
+    """A private key and its certificate, PEM."""
+    make_certificate(tmp_path)
+    return (tmp_path / "server.key").read_text(), (tmp_path / "server.pem").read_text()
+
+
+def test_a_google_service_account_logs_in_as_the_mailboxs_user(provider: Provider, tmp_path: Path) -> None:
+    """By google-auth: a signed request in the user's name; a domain that has not allowed it needs a person."""
+    pytest.importorskip("google.oauth2", reason="pip install 'bounceparse[google]'")
+    path = tmp_path / "key.json"
+    account = {
+        "type": "service_account", "client_email": "reader@project.example", "private_key": key_pair(tmp_path)[0],
+        "private_key_id": "1", "token_uri": provider.url,
+    }  # fmt: skip
+    path.write_text(json.dumps(account))
+    ask = ServiceAccount(name="bounces", username=USER, key_file=path)
+    with running_dovecot(introspection=provider.server_port) as dovecot:
+        dovecot.load(dsns(2))
+        assert log_in(dovecot, ask) == 2
+    said = claims(provider.asked[0]["assertion"])
+    assert (said["sub"], said["scope"]) == (USER, "https://mail.google.com/")
+    provider.answer = (401, b'{"error": "unauthorized_client", "error_description": "not for this user"}', {})
+    with pytest.raises(MailboxError, match=r"unauthorized_client.*may it act for") as caught:
+        ask()
+    assert not caught.value.temporary
+    provider.shutdown()
+    provider.server_close()
+    with pytest.raises(MailboxError, match="the next poll tries again") as caught:
+        ask()
+    assert caught.value.temporary
+    path.write_text("{}")
+    with pytest.raises(MailboxError, match=r"service_account_file .*key\.json") as caught:
+        ask()
+    assert not caught.value.temporary
+
+
+def test_a_certificate_logs_in_to_microsoft(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By msal: nobody but the server that is named is asked, over verified TLS, and no secret is sent."""
+    pytest.importorskip("msal", reason="pip install 'bounceparse[microsoft]'")
+    key, certificate = key_pair(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    provider.socket = context.wrap_socket(provider.socket, server_side=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "server.pem"))
+    path = tmp_path / "app.pem"
+    path.write_text(key + certificate)
+    authority = f"https://localhost:{provider.server_port}/tenant"
+    ask = Certificate(
+        name="bounces", token_url=f"{authority}/oauth2/v2.0/token", client_id="our-app", certificate_file=path, scope="s/.default"
+    )  # fmt: skip
+    assert ask() == provider.good
+    asked = provider.asked[0]
+    assert (asked["grant_type"], asked["scope"], "client_secret" in asked) == (
+        "client_credentials",
+        "s/.default",
+        False,
+    )
+    assert claims(asked["client_assertion"])["iss"] == "our-app"
+    provider.answer = (401, b'{"error": "invalid_client", "error_description": "AADSTS700027"}', {})
+    with pytest.raises(MailboxError, match="invalid_client: AADSTS700027: is the certificate registered") as caught:
+        ask()
+    assert not caught.value.temporary
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(MailboxError, match="CERTIFICATE_VERIFY_FAILED"):
+        ask()
+    path.write_text(certificate)
+    with pytest.raises(MailboxError, match="write the private key and the certificate there"):
+        ask()
+    assert key.splitlines()[3] not in repr(ask)
+
+
+@pytest.mark.parametrize(("extra", "module"), [("google", "google.oauth2.service_account"), ("microsoft", "msal")])
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, extra: str, module: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    asks: dict[str, Callable[[], str]] = {
+        "google": ServiceAccount(name="bounces", username=USER, key_file=Path("x")),
+        "microsoft": Certificate(name="bounces", token_url="https://a.example/x", client_id="x", certificate_file=Path("x")),
+    }  # fmt: skip
+    with pytest.raises(MailboxError, match=rf"pip install 'bounceparse\[{extra}\]'"):
+        asks[extra]()
+
+
+def test_files_of_these_are_beside_the_configuration_and_looked_at(tmp_path: Path) -> None:
+    settings = configured(tmp_path, 'service_account_file = "key.json"\n')
+    (tmp_path / "key.json").write_text("{}")
+    (tmp_path / "key.json").chmod(0o640)
+    (account,) = imap_accounts(settings)
+    assert account.token == ServiceAccount(name="bounces", username="u", key_file=tmp_path / "key.json")
+    assert len(exposed_secrets(settings)) == 1
