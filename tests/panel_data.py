@@ -114,7 +114,7 @@ def _reports(rows: list[dict[str, Any]], ago: int, chosen: random.Random) -> lis
         fields: dict[str, Any] = {
             "recipient": row["recipient"], "message_id": row["message_id"], "provider": provider,
             "diagnostic": said.format(to=row["recipient"]), "reporting_mta": f"mx.{provider or 'closed-shop.example'}",
-            "subject": row["subject"],
+            "subject": row["subject"], "occurred_at": datetime.fromisoformat(row["sent_at"]) + timedelta(minutes=1),
         }  # fmt: skip
         if reason == "greylisted":
             fields |= {"status": Status.DEFERRED, "action": Action.DELAYED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bounceparse.cli.output import print_table
+from bounceparse.cli.serve import paneled_app, require_web, run_app
 from bounceparse.errors import MailboxError
 
 if TYPE_CHECKING:
@@ -25,12 +27,15 @@ FOLDER = Path("bounceparse-demo")
 _OURS = ("bounceparse.toml", "bounceparse.db", "bounceparse.db-wal", "bounceparse.db-shm", "sent.jsonl")
 
 
-@click.command(epilog="Example: bounceparse demo")
-def demo() -> None:
+@click.command(epilog="Example: bounceparse demo, or to see the panel: bounceparse demo --serve")
+@click.option("--serve", "with_panel", is_flag=True, help="Then serve the panel over it until interrupted.")
+def demo(with_panel: bool) -> None:
     """Poll two mailboxes of sample mail into ./bounceparse-demo/ and show what came of it.
 
     Needs no mail server and no configuration. Running it again replaces what it wrote before.
     """
+    if with_panel:
+        require_web()
     from bounceparse.cli.demo_server import serve
     from bounceparse.db import Store, upgrade
 
@@ -50,6 +55,8 @@ def demo() -> None:
             again = [_poll(account, store) for account in accounts]
     click.echo(f"\nsecond poll: {sum(result.messages + result.new_outcomes for result in again)} new\n")
     _suggest(plan["customer"], plan["sent"][0]["recipient"])
+    if with_panel:
+        _serve_panel(url)
 
 
 def _samples() -> Traversable:
@@ -137,6 +144,18 @@ def _show(store: Store, customer: str) -> None:
     click.echo()
     card = store.customer(customer)
     print_card(card, {row.address: store.history(row.address) for row in card.addresses})
+
+
+def _serve_panel(url: str) -> None:
+    from bounceparse.db import Store
+    from bounceparse.web.app import WebSettings
+
+    password = secrets.token_urlsafe(12)
+    with Store(url) as store:
+        store.make_user("demo", password, role="write", by="demo")
+        click.echo(f"\nThe panel, until Ctrl-C: sign in as demo, password {password}")
+        with paneled_app(store, WebSettings()) as app:
+            run_app(app, "127.0.0.1", 0)
 
 
 def _suggest(customer: str, address: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 import signal
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,7 +21,10 @@ from bounceparse.config import load_keyring
 from bounceparse.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from bounceparse.db import Store
+    from bounceparse.web.app import WebSettings
     from bounceparse.web.one_click import OneClick
 
 _INSTALL = "the API needs the extra `web`: pip install 'bounceparse[web]'"
@@ -75,44 +81,54 @@ def serve(
         raise ConfigError(
             f"the API would be open on {host} without TLS: give --certificate, or --behind-proxy where a proxy speaks it"
         )
+    require_web()
+    with session.store() as store, sending(session, store):
+        from bounceparse.web.app import WebSettings, create_app
+
+        application = _one_click(store) if load_keyring(session.settings).keys else None
+        path = _unsubscribe_path(session.settings.signing.unsubscribe_url)
+        web = WebSettings(rate, max(1, int(4 * rate)), application, path)
+        if not (store.has_users() if panel is None else panel):
+            run_app(create_app(store, web), host, port, certificate, key)
+            return
+        with paneled_app(store, web, secure=bool(certificate) or behind_proxy, behind_proxy=behind_proxy) as app:
+            run_app(app, host, port, certificate, key)
+
+
+def require_web() -> None:
+    """Raise ``ConfigError`` where the extra ``web`` is not installed."""
     try:
         import fastapi  # noqa: F401
         import jinja2  # noqa: F401
         import uvicorn  # noqa: F401
     except ModuleNotFoundError:
         raise ConfigError(_INSTALL) from None
-    with session.store() as store, sending(session, store):
-        _serve_api(
-            session, store, host, port, certificate, key, rate, panel=store.has_users() if panel is None else panel,
-            behind_proxy=behind_proxy,
-        )  # fmt: skip
 
 
-def _serve_api(
-    session: Session,
-    store: Store,
-    host: str,
-    port: int,
-    certificate: str | None,
-    key: str | None,
-    rate: float,
-    *,
-    panel: bool,
-    behind_proxy: bool,
-) -> None:
-    import uvicorn
-
-    from bounceparse.web.app import WebSettings, create_app
-    from bounceparse.web.listening import listen
+@contextmanager
+def paneled_app(
+    store: Store, web: WebSettings, *, secure: bool = False, behind_proxy: bool = False
+) -> Iterator[FastAPI]:
+    """The application with the panel at its root; ``secure`` where browsers reach it by TLS."""
+    from bounceparse.web.app import create_app
     from bounceparse.web.panel.app import PATHS, Panel
     from bounceparse.web.panel.visit import PanelSettings
 
-    application = _one_click(store) if load_keyring(session.settings).keys else None
-    path = _unsubscribe_path(session.settings.signing.unsubscribe_url)
-    app = create_app(store, WebSettings(rate, max(1, int(4 * rate)), application, path, PATHS if panel else ()))
-    pages = Panel(store, PanelSettings(bool(certificate) or behind_proxy, behind_proxy)) if panel else None
-    if pages is not None:
-        pages.install(app)
+    app = create_app(store, replace(web, open_paths=(*web.open_paths, *PATHS)))
+    panel = Panel(store, PanelSettings(secure, behind_proxy))
+    panel.install(app)
+    try:
+        yield app
+    finally:
+        panel.close()
+
+
+def run_app(app: FastAPI, host: str, port: int, certificate: str | None = None, key: str | None = None) -> None:
+    """Say where, and serve until interrupted."""
+    import uvicorn
+
+    from bounceparse.web.listening import listen
+
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -132,9 +148,6 @@ def _serve_api(
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
-        finally:
-            if pages is not None:
-                pages.close()
 
 
 def _serve_one_click(session: Session, host: str, port: int, certificate: str | None, key: str | None) -> None:

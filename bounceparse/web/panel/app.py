@@ -21,6 +21,7 @@ from bounceparse.web.panel import desk, log, overview, people, sending, signing_
 from bounceparse.web.panel.figures import Figures
 from bounceparse.web.panel.throttle import Throttle
 from bounceparse.web.panel.visit import House, Page, PanelSettings, Refused, Visit, asset, csrf_of, link, redirect
+from bounceparse.web.panel.warming import warm
 
 PAGES: tuple[Page, ...] = (
     *overview.PAGES,
@@ -55,7 +56,7 @@ class Panel:
 
     def __init__(self, store: Store, settings: PanelSettings = ON_LOOPBACK) -> None:
         self._house = House(store, settings, Figures(), Throttle())
-        overview.warm(self._house)
+        warm(self._house)
 
     def install(self, app: FastAPI) -> None:
         """Add the pages to an application, whose guard lets :data:`PATHS` pass."""

@@ -31,7 +31,7 @@ def log(visit: Visit) -> Response:
         first=number is None,
         reasons=sorted(REASONS),
         streams=[one.name for one in visit.store.stream_levels(sender=visit.sender) if one.name],
-        mailboxes=sorted(visit.store.waiting().polls) if visit.sender is None else [],
+        mailboxes=sorted(visit.store.last_polls()) if visit.sender is None else [],
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from importlib import import_module
 from typing import Any
 
 from starlette.responses import Response
@@ -12,19 +11,12 @@ from bounceparse.db.panel_store import Reported
 from bounceparse.health import Cohort, Level, percent
 from bounceparse.outcomes import Status
 from bounceparse.web.panel.charts import stacked
-from bounceparse.web.panel.visit import House, Page, Visit, templates
+from bounceparse.web.panel.visit import Page, Visit
 
 DAYS = 14
 _FAILED = ("softbounce", "hardbounce", "spambounce", "complaint")
 _FATES = ("delivered", "presumed", "waiting", "deferred", "softbounce", "hardbounce", "spambounce")
 _OF_STREAMS = ("stream-warn", "stream-stop", "silent-mailbox")
-
-
-def warm(house: House) -> None:
-    """Begin to count what the first visitor will ask for, and to load what takes long to load."""
-    templates()
-    house.figures.get(("reported", None), lambda: house.store.reported(DAYS))
-    house.figures.get("explain", lambda: import_module("bounceparse.explain").explain(b""))
 
 
 def overview(visit: Visit) -> Response:
