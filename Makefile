@@ -40,6 +40,7 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/imports.py
 	$(VENV)/bin/python benchmarks/health.py --rows 200000 --day 100000
 	$(VENV)/bin/python benchmarks/standing.py
+	$(VENV)/bin/python benchmarks/panel.py
 	$(VENV)/bin/python benchmarks/startup.py
 	$(VENV)/bin/python benchmarks/poll.py --mails 2000 --ledger 50000
 	$(VENV)/bin/python benchmarks/replay.py --mails 5000
@@ -53,6 +54,7 @@ bench-large: $(READY)
 	$(VENV)/bin/python benchmarks/replay.py --mails 200000 --rounds 1
 	$(VENV)/bin/python benchmarks/ledger_import.py --rows 1000000
 	$(VENV)/bin/python benchmarks/growth.py --outcomes 5000000 --sent 10000000
+	$(VENV)/bin/python benchmarks/panel.py --outcomes 2000000
 	$(VENV)/bin/python benchmarks/hostile.py --repetition
 	$(VENV)/bin/python benchmarks/fuzz.py --executions 1000000 --jobs 2
 	$(VENV)/bin/python benchmarks/soak.py --minutes 60
