@@ -1,6 +1,6 @@
 """What the panel asks: the log of outcomes newest first, counts by day and provider, messages that are held.
 
-Nothing here looks at more than some ten thousand rows, but :func:`reports_by_day`, :func:`provider_reasons` and
+Nothing here looks at more than ten thousand rows, but :func:`reports_by_day`, :func:`provider_reasons` and
 :func:`reports_by_mailbox`: these look at all outcomes of a time, by the index on ``recorded_at``, and their callers keep
 the answers.
 """
@@ -24,7 +24,7 @@ from bounceparse.db.rows import RecordedOutcome, recorded_outcome
 from bounceparse.db.tables import messages, outcomes, requests, sent
 from bounceparse.db.types import stored_key
 
-SCAN = 20_000
+SCAN = 10_000
 """Outcomes that one page of the log looks through for those that are wanted."""
 _HELD = sa.text("error IS NOT NULL")  # these very words: SQLite finds its partial index by them
 
@@ -63,6 +63,11 @@ class Wanted:
         return [*found, ~outcomes.c.is_copy, *of_sender(outcomes.c.stream, sender)]
 
     @property
+    def is_filtered(self) -> bool:
+        """Whether it is more than a span of time that is wanted: outcomes in between may be none of them."""
+        return any((self.status, self.reason, self.stream, self.provider, self.mailbox))
+
+    @property
     def is_indexed(self) -> bool:
         """Whether an index leads to them, so that they can be looked up wherever they are."""
         return self.address is not None or self.customer is not None
@@ -89,7 +94,7 @@ def log_page(connection: Connection, wanted: Wanted, sender: str | None, before:
         rows = connection.execute(query.order_by(order.desc()).limit(limit + 1)).all()
         return _page(rows, limit, None)
     top = _newest(connection, wanted, before)
-    floor = _floor(connection, top)
+    floor = _floor(connection, top) if wanted.is_filtered or sender is not None else None
     if floor is not None:
         query = query.where(outcomes.c.id >= floor.id)
     query = query.where(outcomes.c.id <= top).order_by(outcomes.c.id.desc()).limit(limit + 1)
