@@ -136,3 +136,12 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"(?<!!)\]\((?![a-z]+:|#)([^)#\s]+)", page.read_text("utf-8")):
             path = (page.parent / target).resolve()
             assert path.exists() or "reference/" in target, f"{page.relative_to(ROOT)}: {target}"
+
+
+def test_every_metric_is_described() -> None:
+    """What Prometheus gets stands in a table of docs/polling.md."""
+    source = (ROOT / "bounceparse/metrics.py").read_text("utf-8")
+    page = (ROOT / "docs/polling.md").read_text("utf-8")
+    names = set(re.findall(r'"(bounceparse_[a-z_]+)"', source))
+    assert len(names) > 12
+    assert {name for name in names if f"`{name}`" not in page} == set()
