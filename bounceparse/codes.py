@@ -75,6 +75,8 @@ _STATUS_IN_TEXT = pattern(r"([245](?<![\w.=\-].)(?<!\S:.)\.\d{1,3}\.\d{1,3})(?!\
 
 def parse_action(value: str) -> Action | None:
     """The Action that a field's value names, comments and case aside, else None."""
+    if action := _ACTIONS.get(value):
+        return action
     word = value.partition("(")[0].strip().lower()
     return _ACTIONS.get(word) or _ACTIONS.get(word.partition(" ")[0])
 

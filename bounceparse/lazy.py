@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-__all__ = ["Deferred", "dataclass", "field", "module", "pattern", "replace"]
+__all__ = ["Deferred", "dataclass", "deferring", "field", "module", "pattern", "replace"]
 
 _METHODS = ("findall", "finditer", "fullmatch", "match", "search", "split", "sub")
 _S = TypeVar("_S", str, bytes)
+_D = TypeVar("_D", bound="Deferred")
 _set = object.__setattr__
 
 
@@ -58,6 +59,7 @@ class Deferred:
     """The base of a frozen dataclass whose fields may be read when somebody asks for them, each once."""
 
     __slots__ = ("_read",)
+    _twin: ClassVar[type]
 
     @classmethod
     def deferred(cls, read: Callable[[str], Any], **known: Any) -> Self:
@@ -76,6 +78,18 @@ class Deferred:
             found = self._read(name)
             _set(self, name, found)
             return found
+
+
+def deferring(cls: type[_D], *known: str) -> Callable[..., _D]:
+    """A function that does what ``cls.deferred`` does, for one set of known fields: from ``read`` and their values."""
+    values = ", ".join(known)
+    lines = [f" self.{name} = {name}\n" for name in known]
+    space: dict[str, Any] = {"_twin": cls._twin, "_made": cls}
+    exec(  # noqa: S102 (names of fields only)
+        f"def make(read, {values}):\n self = _twin()\n self._read = read\n{''.join(lines)} self.__class__ = _made\n return self\n",
+        space,
+    )
+    return space["make"]  # type: ignore[no-any-return]
 
 
 if TYPE_CHECKING:
@@ -99,7 +113,10 @@ else:
 
     def replace(value: Any, **changes: Any) -> Any:
         """``dataclasses.replace``."""
-        return type(value)(**{**dict(zip(value.__match_args__, _values(value), strict=True)), **changes})
+        return type(value)(
+            *[changes.pop(name) if name in changes else getattr(value, name) for name in value.__match_args__],
+            **changes,  # names that it has not: refused as dataclasses does
+        )
 
 
 def _make(cls: type, frozen: bool) -> type:
@@ -116,6 +133,8 @@ def _make(cls: type, frozen: bool) -> type:
     # A frozen value is filled as its twin with the same slots, whose attributes may be set, and then changes its class.
     twin = type(cls.__name__, cls.__bases__, {"__slots__": names}) if frozen else made
     made.__init__ = _init(names, defaults, made, twin)  # type: ignore[misc]
+    if issubclass(made, Deferred):
+        made._twin = twin
     return made
 
 

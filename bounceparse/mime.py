@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from binascii import a2b_qp
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bounceparse.decoding import collapse, decode_base64, decode_bytes, decode_words, html_to_text
 from bounceparse.lazy import dataclass, pattern
@@ -55,6 +55,9 @@ _LONE_CR = pattern(rb"\r(?!\n)")
 _CONTINUES = (b" ", b"\t")  # a space or a tab folds a header field (RFC 5322 section 2.2.3)
 # What a header block mostly begins with: told without a pattern
 _USUAL_FIRST = (b"Content-Type:", b"Content-Description:", b"Return-Path:", b"Received:", b"From:", b"Date:")
+ENCODED = ("base64", "quoted-printable")
+_MBOX_LINES = (b"From ", b">From ", b'"From ')  # what an mbox puts on top
+_ENCODING = pattern(rb"\ncontent-transfer-encoding:([^\n]*(?:\n[ \t][^\n]*)*)")
 _FIELD_LINE = pattern(rb"[!-9;-~]+[ \t]*:")
 _TYPE = pattern(rb"\s*([\w!#$&^.+-]+/[\w!#$&^.+-]+)", re.ASCII)
 _PARAM = pattern(r';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.DOTALL)
@@ -111,6 +114,43 @@ def _media_type(raw: bytes) -> str:
     return name
 
 
+class Head(NamedTuple):
+    """A short header block: in lower case, its media type, its transfer encoding.
+
+    ``plain``: whether the text below it stands as it is, which of an attachment is not said.
+    """
+
+    lower: bytes
+    kind: str | None
+    encoding: str
+    plain: bool
+
+
+_SHORT_HEAD = 400  # bytes
+_MOST_HEADS = 1000
+_HEADS: dict[bytes, Head] = {}
+_NO_HEAD = Head(b"\n", None, "", True)
+
+
+def _read_head(written: bytes) -> Head | None:
+    """The header block ``written``; None for what is no such block.
+
+    Each mail system writes the headers of its parts in its own unchanging way, so they are remembered.
+    """
+    if not written.startswith(_USUAL_FIRST) and (written.startswith(_MBOX_LINES) or not _FIELD_LINE.match(written)):
+        return None
+    lower = b"\n" + written.lower() + b"\n"
+    at = lower.find(b"\ncontent-type:")
+    found = _TYPE.match(lower, at + 14) if at >= 0 else None
+    encoded = _ENCODING.search(lower)
+    if len(_HEADS) >= _MOST_HEADS:
+        _HEADS.clear()
+    encoding = encoded[1].strip().decode("ascii", "replace") if encoded else ""
+    odd = encoding in ENCODED or b"attachment" in lower or b"tf-7" in lower or b"utf7" in lower
+    head = _HEADS[written] = Head(lower, found[1].decode("ascii") if found else None, encoding, not odd)
+    return head
+
+
 _KEYS: dict[str, bytes] = {}
 
 
@@ -122,12 +162,13 @@ def _key(name: str) -> bytes:
 class Reading:
     """What the parts of one message share while it is read: the limits, the defects found, the number of parts."""
 
-    __slots__ = ("_parts", "defects", "limits", "own_header")
+    __slots__ = ("defects", "limits", "own_header", "parts", "short")
 
     def __init__(self, limits: Limits, own_header: str | None) -> None:
         self.limits, self.own_header = limits, own_header
         self.defects: list[str] = []
-        self._parts = 0
+        self.parts = 0
+        self.short = min(limits.header, _SHORT_HEAD)
 
     def note(self, defect: str) -> None:
         """Record a defect, once."""
@@ -136,75 +177,21 @@ class Reading:
 
     def count_part(self) -> bool:
         """Count one more part; False (and a defect) when there are too many."""
-        self._parts += 1
-        if self._parts > self.limits.parts:
+        self.parts += 1
+        if self.parts > self.limits.parts:
             self.note("too-many-parts")
             return False
         return True
 
 
-class Entity:
-    """A message or a part of one: a header block and a body, both slices of one buffer whose line ends are LF.
+class Fields:
+    """A header block: a slice of a buffer whose line ends are LF; ``reading`` is what it shares with its message."""
 
-    ``reading`` is what it shares with all parts of its message, ``content_type`` its media type in lower case.
-    """
+    __slots__ = ("_head", "buffer", "reading", "start")
 
-    __slots__ = (
-        "_below",
-        "_children",
-        "_head",
-        "_params",
-        "body_at",
-        "buffer",
-        "content_type",
-        "depth",
-        "end",
-        "reading",
-        "start",
-    )
-
-    def __init__(
-        self, buffer: bytes, start: int, end: int, reading: Reading, depth: int, default: str = "text/plain"
-    ) -> None:
-        self.buffer, self.end, self.reading, self.depth = buffer, end, reading, depth
-        if buffer.startswith((b"From ", b">From ", b'"From '), start):  # an mbox line on top
-            line_end = buffer.find(b"\n", start, end)
-            start = line_end + 1 if line_end >= 0 else end
-        self.start = start
-        self._children: tuple[Entity, ...] | None = None
-        self._below: tuple[Entity, ...] | None = None
-        self._params: dict[str, str] | None = None
-        limit = reading.limits.header
-        if not buffer.startswith(_USUAL_FIRST, start) and (
-            buffer.startswith(b"\n", start) or not _FIELD_LINE.match(buffer, start, min(end, start + 1000))
-        ):
-            self.body_at = start + 1 if buffer.startswith(b"\n", start) else start
-            self._head = b"\n"
-        else:
-            blank = buffer.find(b"\n\n", start, end)
-            self.body_at = end if blank < 0 else blank + 2
-            stop = self.body_at - 1 if blank >= 0 else end
-            if stop - start > limit:
-                reading.note("header-too-long")
-                stop = start + limit
-            self._head = b"\n" + buffer[start:stop].lower()
-        at = self._head.find(b"\ncontent-type:")
-        # the buffer has not the newline that _head begins with: hence 13, not 14
-        found = _TYPE.match(buffer, start + at + 13, end) if at >= 0 else None
-        self.content_type = (_TYPES.get(found[1]) or _media_type(found[1])) if found else default
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The parameters of Content-Type by lower-case name, quotes undone."""
-        if self._params is None:
-            value = decode_bytes((self.raw("content-type") or b"")[:4096])
-            params: dict[str, str] = {}
-            for name, quoted, bare in _PARAM.findall(value) if ";" in value else ():
-                key = name.lower().partition("*")[0]  # RFC 2231 continuations: name*0=, name*1=
-                text = quoted.replace("\\", "") if quoted else bare
-                params[key] = params.get(key, "") + text if "*" in name else params.get(key, text)
-            self._params = params
-        return self._params
+    def __init__(self, buffer: bytes, start: int, end: int, reading: Reading) -> None:
+        self.buffer, self.start, self.reading = buffer, start, reading
+        self._head = b"\n" + buffer[start:end].lower()
 
     def _span(self, name: str, at: int = 0) -> tuple[int, int] | None:
         """Offsets into ``_head`` of the value of the next field called ``name`` (lower case) from ``at`` on."""
@@ -275,6 +262,82 @@ class Entity:
         """The header block in lower case with a newline before its first field: for cheap tests by substring."""
         return self._head
 
+
+class Entity(Fields):
+    """A message or a part of one: a header block and a body, both slices of one buffer whose line ends are LF.
+
+    ``reading`` is what it shares with all parts of its message, ``content_type`` its media type in lower case.
+    """
+
+    __slots__ = (
+        "_below",
+        "_children",
+        "_encoding",
+        "_params",
+        "body_at",
+        "content_type",
+        "depth",
+        "end",
+    )
+
+    def __init__(
+        self, buffer: bytes, start: int, end: int, reading: Reading, depth: int, default: str = "text/plain"
+    ) -> None:
+        self.buffer, self.start, self.end, self.reading, self.depth = buffer, start, end, reading, depth
+        self._children: tuple[Entity, ...] | None = None
+        self._below: tuple[Entity, ...] | None = None
+        self._params: dict[str, str] | None = None
+        blank = buffer.find(b"\n\n", start, end)
+        if 0 < blank - start <= reading.short:
+            written = buffer[start:blank]
+            known = _HEADS.get(written) or _read_head(written)
+            if known is not None:
+                self._head, kind, encoding, _ = known
+                self._encoding: str | None = encoding
+                self.content_type: str = kind or default
+                self.body_at = blank + 2
+                return
+        self._find_head(blank)
+        self._encoding = None
+        # the buffer has not the newline that _head begins with: hence 13, not 14
+        at = self._head.find(b"\ncontent-type:")
+        found = _TYPE.match(buffer, self.start + at + 13, end) if at >= 0 else None
+        self.content_type = (_TYPES.get(found[1]) or _media_type(found[1])) if found else default
+
+    def _find_head(self, blank: int) -> None:
+        """Set where the header block begins and ends; ``blank`` is where the first blank line stands, if any does."""
+        buffer, start, end = self.buffer, self.start, self.end
+        if buffer.startswith(_MBOX_LINES, start):
+            line_end = buffer.find(b"\n", start, end)
+            self.start = start = line_end + 1 if line_end >= 0 else end
+            blank = buffer.find(b"\n\n", start, end)
+        if not buffer.startswith(_USUAL_FIRST, start) and (
+            buffer.startswith(b"\n", start) or not _FIELD_LINE.match(buffer, start, min(end, start + 1000))
+        ):
+            self.body_at = start + 1 if buffer.startswith(b"\n", start) else start
+            self._head = b"\n"
+            return
+        self.body_at = end if blank < 0 else blank + 2
+        stop = self.body_at - 1 if blank >= 0 else end
+        limit = self.reading.limits.header
+        if stop - start > limit:
+            self.reading.note("header-too-long")
+            stop = start + limit
+        self._head = b"\n" + buffer[start:stop].lower()
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters of Content-Type by lower-case name, quotes undone."""
+        if self._params is None:
+            value = decode_bytes((self.raw("content-type") or b"")[:4096])
+            params: dict[str, str] = {}
+            for name, quoted, bare in _PARAM.findall(value) if ";" in value else ():
+                key = name.lower().partition("*")[0]  # RFC 2231 continuations: name*0=, name*1=
+                text = quoted.replace("\\", "") if quoted else bare
+                params[key] = params.get(key, "") + text if "*" in name else params.get(key, text)
+            self._params = params
+        return self._params
+
     @property
     def children(self) -> tuple[Entity, ...]:
         """The parts of a multipart, the message inside a ``message/rfc822``; empty for anything else."""
@@ -307,23 +370,64 @@ class Entity:
         parts: list[Entity] = []
         delimiter, at = self._first_delimiter()
         size = len(delimiter)
+        find, starts_with = buffer.find, buffer.startswith
         while at >= 0:
-            line_end = buffer.find(b"\n", at + size, end)
-            if line_end < 0 or buffer.startswith(b"--", at + size):
+            at += size
+            if starts_with(b"\n", at, end):
+                line_end = at
+            elif starts_with(b"--", at) or (line_end := find(b"\n", at, end)) < 0:
                 break
-            following = buffer.find(delimiter, line_end, end)
+            following = find(delimiter, line_end, end)
             while following >= 0 and not (
-                buffer.startswith(_BOUNDARY_USUALLY_ENDS, following + size, end)
+                starts_with(_BOUNDARY_USUALLY_ENDS, following + size, end)
                 or _BOUNDARY_END.match(buffer, following + size, end)
             ):
-                following = buffer.find(delimiter, following + size, end)
-            if line_end == at + size or buffer[at + size : line_end].isspace():
+                following = find(delimiter, following + size, end)
+            if line_end == at or buffer[at:line_end].isspace():
                 if not reading.count_part():
                     break
                 stop = following if following > line_end else (end if following < 0 else line_end + 1)
                 parts.append(Entity(buffer, line_end + 1, stop, reading, depth, default))
             at = following
         return parts
+
+    def usual_parts(self) -> list[tuple[int, int, Head]] | None:
+        """The parts of a multipart that is written as nearly all are: where each body begins and ends, and its header.
+
+        None where anything is odd, or beyond a limit; :attr:`children` answers for any.
+        """
+        buffer, end, limits = self.buffer, self.end, self.reading.limits
+        boundary = self._boundary()
+        if not boundary or self.content_type == "multipart/digest" or self.depth + 3 > limits.depth:
+            return None
+        parts: list[tuple[int, int, Head]] = []
+        delimiter = b"\n--" + boundary
+        size, short = len(delimiter), self.reading.short
+        find = buffer.find
+        at = find(delimiter, self.body_at - 1, end)
+        while at >= 0:
+            at += size + 1
+            if not buffer.startswith(b"\n", at - 1):
+                if not buffer.startswith(b"--", at - 1):
+                    return None
+                break
+            following = find(delimiter, at - 1, end)
+            stop = following if following >= 0 else end
+            blank = find(b"\n\n", at, stop)
+            if blank - at > short or blank < at:
+                if not buffer.startswith(b"\n", at):
+                    return None
+                blank = at
+            written = buffer[at:blank]
+            head = _HEADS.get(written) or _read_head(written)
+            if head is not None:
+                parts.append((blank + 2, stop, head))
+            elif buffer.startswith(b"\n", at):
+                parts.append((at + 1, stop, _NO_HEAD))
+            else:
+                return None
+            at = following
+        return parts if len(parts) * 2 <= limits.parts else None
 
     def _boundary(self) -> bytes:
         """The boundary parameter; read by one pattern where Content-Type is written as nearly all write it."""
@@ -349,9 +453,20 @@ class Entity:
         """This entity and the parts below it, depth first; into enclosed messages only when asked."""
         if into_messages:
             return self._descend(True)
+        return (self, *self.below)
+
+    @property
+    def below(self) -> tuple[Entity, ...]:
+        """The parts below this entity, depth first, enclosed messages whole."""
         if self._below is None:  # of the whole mail many ask
-            self._below = tuple(self._descend(False))[1:]  # without itself: what refers to itself is freed late
-        return (self, *self._below)
+            children = self.children
+            for child in children:
+                if child.content_type.startswith("multipart/"):
+                    self._below = tuple(self._descend(False))[1:]
+                    break
+            else:
+                self._below = children
+        return self._below
 
     def _descend(self, into_messages: bool) -> Iterator[Entity]:
         if not self.content_type.startswith("multipart/") and not into_messages and self.depth:
@@ -367,8 +482,15 @@ class Entity:
     @property
     def encoding(self) -> str:
         """The Content-Transfer-Encoding in lower case, empty where there is none."""
-        raw = self.raw("content-transfer-encoding")
-        return raw.strip().lower().decode("ascii", "replace") if raw else ""
+        if self._encoding is None:
+            raw = self.raw("content-transfer-encoding")
+            self._encoding = raw.strip().lower().decode("ascii", "replace") if raw else ""
+        return self._encoding
+
+    @property
+    def is_attachment(self) -> bool:
+        """Whether Content-Disposition says so (RFC 2183)."""
+        return b"attachment" in (self.raw("content-disposition") or b"").lower()
 
     def payload(self, most: int | None = None) -> bytes:
         """The body with its transfer encoding undone; ``most`` bounds the encoded bytes that are looked at."""
@@ -387,16 +509,50 @@ class Entity:
         plain = payload.isascii() and b"\x1b" not in payload and b"tf-7" not in head and b"utf7" not in head
         return payload.decode("ascii") if plain else decode_bytes(payload, self.params.get("charset", ""))
 
+    def plain_text(self) -> str | None:
+        """The body where it is the text as it stands, as mostly: plain ASCII without NUL; None where it is not."""
+        if self.encoding in ENCODED or b"tf-7" in self._head or b"utf7" in self._head:
+            return None
+        raw = self.buffer[self.body_at : self.end]
+        return raw.decode("ascii") if raw.isascii() and b"\x1b" not in raw and b"\x00" not in raw else None
+
     def text(self) -> str:
         """The body as text: transfer encoding and charset undone, HTML turned into text, capped at ``limits.text``."""
         cap = self.reading.limits.text
         is_html = self.content_type == "text/html"
-        if self.end - self.body_at > cap * (4 if is_html else 2):
+        size = self.end - self.body_at
+        if size <= cap and not is_html and (plain := self.plain_text()) is not None:
+            return plain
+        if size > cap * (4 if is_html else 2):
             self.reading.note("text-too-long")
         text = self.decode(self.payload(cap * (4 if is_html else 2)))
         if "\x00" in text:
             text = text.replace("\x00", "")
         return (html_to_text(text) if is_html else text)[:cap]
+
+
+def usual_fields(buffer: bytes, start: int, end: int, reading: Reading) -> Fields | None:
+    """The header block at ``start`` of a message that ends at ``end``, None where anything about it is odd."""
+    blank = buffer.find(b"\n\n", start, end)
+    stop = blank + 1 if blank >= 0 else end
+    if stop - start > reading.limits.header:
+        return None
+    if not buffer.startswith(_USUAL_FIRST, start) and (
+        buffer.startswith(_MBOX_LINES, start) or not _FIELD_LINE.match(buffer, start, min(end, start + 1000))
+    ):
+        return None
+    return Fields(buffer, start, stop, reading)
+
+
+def usual_text(mail: Entity, part: tuple[int, int, Head]) -> str | None:
+    """The text of one of :meth:`Entity.usual_parts`; None where it is empty, long, damaged or not text as it stands."""
+    begin, end, head = part
+    raw = mail.buffer[begin:end]
+    if not raw or not head.plain or end - begin > mail.reading.limits.text or b"\x1b" in raw or b"\x00" in raw:
+        return None
+    if raw.isascii():
+        return raw.decode("ascii")
+    return None
 
 
 class Mail(Entity):
@@ -418,7 +574,7 @@ class Mail(Entity):
         if b"\r" in buffer:
             # to drop all CR takes a third of the time of replacing CRLF
             lone = _LONE_CR.search(buffer)
-            buffer = buffer.replace(b"\r\n", b"\n") if lone else buffer.translate(None, b"\r")
+            buffer = buffer.replace(b"\r\n", b"\n") if lone else buffer.replace(b"\r", b"")
             if b"\n" not in buffer:
                 buffer = buffer.replace(b"\r", b"\n")
                 reading.note("cr-line-ends")
@@ -430,6 +586,10 @@ class Mail(Entity):
     def note(self, defect: str) -> None:
         """Record a defect, once."""
         self.reading.note(defect)
+
+    def set_readable(self, text: str) -> None:
+        """Tell what :attr:`readable` is, where a reader has found it on its way."""
+        self._readable = text
 
     @property
     def readable(self) -> str:
@@ -446,10 +606,10 @@ def _readable(mail: Mail) -> str:
     plain: list[str] = []
     rich: list[str] = []
     size = 0
-    for part in mail.walk():
+    for part in mail.below or (mail,):
         kind = part.content_type
-        if kind in ("text/plain", "text/html") or (part is mail and not part.children):
-            if part is not mail and b"attachment" in (part.raw("content-disposition") or b"").lower():
+        if kind in ("text/plain", "text/html") or part is mail:
+            if b"attachment" in part.lower_head and part is not mail and part.is_attachment:
                 continue
             text = part.text()
             size += len(text)

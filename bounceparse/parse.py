@@ -11,7 +11,7 @@ from typing import Any
 
 from bounceparse.addresses import clean_address
 from bounceparse.dialects import fill, read_prose
-from bounceparse.formats.arf import read_feedback_reports
+from bounceparse.formats.arf import may_hold_feedback, read_feedback_reports
 from bounceparse.formats.autoreply import read_autoreply
 from bounceparse.formats.dsn import read_delivery_reports
 from bounceparse.formats.mdn import read_disposition
@@ -19,11 +19,13 @@ from bounceparse.formats.notices import read_notice
 from bounceparse.formats.sns import read_sns
 from bounceparse.formats.unsubscribe import find_hint, read_unsubscribe
 from bounceparse.formats.xarf import read_xarf
+from bounceparse.lazy import deferring
 from bounceparse.mime import Limits, Mail
 from bounceparse.reports import KIND_OF_ITEM, Item, Kind, Report
 from bounceparse.returned import clean_message_id
 
 _DEFAULT_LIMITS = Limits()
+_deferred = deferring(Report, "kind", "dialect", "defects", "items", "hint")
 _MOST_WRAPPERS = 3  # a bounce forwarded by one who had it forwarded; deeper is nobody's bounce
 # Headers by which a server says to whom it delivered a message
 _DELIVERED_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "x-forwarded-to", "to")
@@ -42,13 +44,13 @@ def parse(raw: bytes, *, limits: Limits = _DEFAULT_LIMITS, own_header: str | Non
 def read_report(mail: Mail) -> Report:
     """Read a message that is already cut into a :class:`Mail`."""
     dialect, items = _read_items(mail, _MOST_WRAPPERS)
-    return Report.deferred(
+    return _deferred(
         lambda name: _READERS[name](mail),
-        kind=_kind(items),
-        dialect=dialect,
-        defects=tuple(mail.defects),
-        items=items,
-        hint=None if items else find_hint(mail),
+        _kind(items),
+        dialect,
+        tuple(mail.defects),
+        items,
+        None if items else find_hint(mail),
     )
 
 
@@ -80,10 +82,11 @@ _READERS: Mapping[str, Callable[[Mail], Any]] = {
 
 def _read_items(mail: Mail, wrappers: int) -> tuple[str | None, tuple[Item, ...]]:
     """The format or dialect that read the mail, and what it reports."""
-    items: list[Item] = [*read_delivery_reports(mail)]
+    reports = read_delivery_reports(mail)
+    if len(reports) == 1 and (mail.content_type == "multipart/report" or not may_hold_feedback(mail)):
+        return "rfc3464", (fill(mail, reports[0]),)
+    items: list[Item] = [fill(mail, report) for report in reports]
     dialect = "rfc3464" if items else None
-    if items:
-        items = [fill(mail, item) for item in items]  # type: ignore[arg-type]
     if not items or mail.content_type != "multipart/report":
         feedback = read_feedback_reports(mail)
         if feedback:

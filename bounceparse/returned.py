@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bounceparse.addresses import clean_address, find_addresses
-from bounceparse.lazy import pattern
-from bounceparse.mime import Entity, Mail, collapse
+from bounceparse.lazy import deferring, pattern
+from bounceparse.mime import Entity, Fields, Mail, collapse
 from bounceparse.reports import OriginalMessage
 
 _MESSAGE_TYPES = ("message/rfc822", "message/global", "message/news")
@@ -23,7 +23,9 @@ _HEADER_TYPES = (
     "text/rfc822-header",
     "text/rfc822",
 )
+RETURNED_TYPES = frozenset((*_MESSAGE_TYPES, *_HEADER_TYPES))
 _ID = pattern(r"<([^<>\s][^<>]*)>")
+_deferred = deferring(OriginalMessage, "message_id", "message_id_from")
 
 
 def clean_message_id(value: str | None) -> str | None:
@@ -33,6 +35,10 @@ def clean_message_id(value: str | None) -> str | None:
     """
     if not value:
         return None
+    if value[0] == "<" and value[-1] == ">" and " " not in value and value.count("<") == 1 == value.count(">"):
+        text = value[1:-1]  # what nearly all fields hold
+        if text.isprintable():
+            return text or None
     found = _ID.search(value)
     text = "".join((found[1] if found else value.strip().strip("<>").partition(" ")[0]).split())
     return text or None
@@ -40,9 +46,7 @@ def clean_message_id(value: str | None) -> str | None:
 
 def find_returned(container: Entity) -> Entity | None:
     """The entity below ``container`` whose headers are those of the original message: an enclosed message or headers."""
-    for entity in container.walk():
-        if entity is container:
-            continue
+    for entity in container.below:
         if entity.content_type in _MESSAGE_TYPES:
             inner = entity.children
             if inner:
@@ -88,7 +92,7 @@ def text_as_entity(text: str, mail: Mail) -> Entity:
     return Entity(raw, 0, len(raw), mail.reading, mail.depth + 1)
 
 
-def read_original(returned: Entity | None, mail: Mail, status_id: str | None = None) -> OriginalMessage:
+def read_original(returned: Fields | None, mail: Mail, status_id: str | None = None) -> OriginalMessage:
     """What ``returned`` (an entity of headers) tells, completed by ``status_id`` and the report's own In-Reply-To.
 
     ``status_id`` is a Message-ID that the status part itself names (Gmail's X-Original-Message-ID, RFC 8098's
@@ -104,7 +108,7 @@ def read_original(returned: Entity | None, mail: Mail, status_id: str | None = N
         message_id, where = _find_answered(mail)
     if returned is None:
         return OriginalMessage(message_id, where)
-    return OriginalMessage.deferred(lambda name: _READERS[name](returned), message_id=message_id, message_id_from=where)
+    return _deferred(lambda name: _READERS[name](returned), message_id, where)
 
 
 def _find_answered(mail: Mail) -> tuple[str | None, str | None]:
@@ -135,7 +139,7 @@ def _squeeze(value: str | None) -> str | None:
 _ID_CAP = 998  # characters: the longest line of a header (RFC 5322 section 2.1.1)
 
 
-def _own_id(entity: Entity) -> str | None:
+def _own_id(entity: Fields) -> str | None:
     """What the header holds that the sender has named as its own."""
     name = entity.reading.own_header
     value = entity.get(name) if name else None
@@ -152,7 +156,7 @@ _KEPT = (
     "x-mailer",
 )
 # How each field of an OriginalMessage is read from the returned headers
-_READERS: Mapping[str, Callable[[Entity], Any]] = {
+_READERS: Mapping[str, Callable[[Fields], Any]] = {
     "from_address": lambda entity: clean_address(entity.get("from")),
     "to_addresses": lambda entity: tuple(find_addresses(entity.get("to") or "")),
     "return_path": lambda entity: clean_address(entity.get("return-path")),

@@ -21,7 +21,7 @@ from bounceparse.dialects.generic import encloses_report, has_null_sender, is_da
 from bounceparse.dialects.prose import Prose
 from bounceparse.lazy import pattern
 from bounceparse.mime import Mail
-from bounceparse.reports import DeliveryReport
+from bounceparse.reports import DeliveryReport, RecipientReport
 
 __all__ = ["ORDER", "Dialect", "claims", "fill", "read_prose"]
 
@@ -156,11 +156,17 @@ def fill(mail: Mail, report: DeliveryReport) -> DeliveryReport:
     holds a Sendmail transcript.
     """
     report = name_members(mail, report)
-    wanting = any(
-        entry.recipient is None
-        or is_contentless(entry.diagnostic)
-        or (entry.derived_status and (entry.diagnostic or "")[3:4] == "-")
-        for entry in report.recipients
-        if entry.action not in (Action.DELIVERED, Action.RELAYED, Action.EXPANDED)
-    )
-    return fill_report(Prose(mail), report) if wanting else report
+    for entry in report.recipients:
+        if entry.action in _REACHED:
+            continue
+        if entry.recipient is None or is_contentless(entry.diagnostic) or _is_cut(entry):
+            return fill_report(Prose(mail), report)
+    return report
+
+
+_REACHED = (Action.DELIVERED, Action.RELAYED, Action.EXPANDED)
+
+
+def _is_cut(entry: RecipientReport) -> bool:
+    """Whether Sendmail gives but the first line of a reply."""
+    return entry.derived_status and (entry.diagnostic or "")[3:4] == "-"

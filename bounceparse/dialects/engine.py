@@ -97,6 +97,7 @@ _PHASES: tuple[tuple[Phase, tuple[str, ...]], ...] = (
     ),
     (Phase.STARTTLS, ("after starttls", "tls session", "tls connect failed")),
 )
+_PHASE_MARKS = Wording("|".join([re.escape(mark) for _, marks in _PHASES for mark in marks]))
 _REMOTE = pattern(
     r"(?:\bhosts? |server for the recipient domain \S{1,255} by |server |while talking to )(?P<h>(?:[\w-]{1,63}\.){1,8}[\w-]{1,63})\.?(?=[ :\[,(]|$)",
     re.IGNORECASE,
@@ -291,6 +292,8 @@ def _recipient(entry: Entry, delayed: bool) -> RecipientReport:
 
 def find_phase(words: str) -> Phase | None:
     """The phase of the dialogue that the words of a client name."""
+    if not _PHASE_MARKS.is_in(words):  # in one pass: most words name none
+        return None
     lower = words.lower()
     for phase, marks in _PHASES:
         if any(mark in lower for mark in marks):

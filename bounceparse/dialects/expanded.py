@@ -12,13 +12,13 @@ from bounceparse.lazy import replace
 from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport, RecipientReport
 
-_MARK = b"generated from "
+_MARK = "generated from "
 _LISTED = exim.LAYOUTS[1]
 
 
 def name_members(mail: Mail, report: DeliveryReport) -> DeliveryReport:
     """``report`` with the members as final recipients where its text tells them, as it is where it does not."""
-    if mail.buffer.find(_MARK, mail.start, mail.end) < 0:
+    if _MARK not in report.text:
         return report
     prose = Prose(mail)
     read = _LISTED.read(prose) if _LISTED.hint(prose) else None

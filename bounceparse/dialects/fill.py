@@ -44,22 +44,27 @@ def fill_report(prose: Prose, report: DeliveryReport) -> DeliveryReport:
     told = _told(prose) if has_transcript(prose) or _is_told_elsewhere(prose) else {}
     alone = len(report.recipients) == 1
     lower = prose.said.lower()
-    filled: list[RecipientReport] = []
-    for entry in report.recipients:
-        more = next(
-            (told[name.lower()] for name in (entry.final_recipient, entry.recipient) if name and name.lower() in told),
-            None,
-        )
+    recipients = tuple([_filled(entry, prose.said, lower, told, alone) for entry in report.recipients])
+    return DeliveryReport(
+        recipients, report.original, report.reporting_mta, report.envelope_id, report.arrival_date, report.text
+    )
+
+
+def _filled(
+    entry: RecipientReport, said: str, lower: str, told: dict[str, RecipientReport], alone: bool
+) -> RecipientReport:
+    more = None
+    if told:
+        more = told.get((entry.final_recipient or "").lower()) or told.get((entry.recipient or "").lower())
         if more is None and alone and len(told) == 1:
             more = next(iter(told.values()))
-        words, phase, remote = (more.diagnostic, more.phase, more.remote_mta) if more else (None, None, None)
-        if not words and is_contentless(entry.diagnostic):
-            words = _words_about(prose.said, lower, entry, alone)
-            phase, remote = (find_phase(words), find_remote(words)) if words else (None, None)
-        filled.append(
-            _completed(entry, words, phase, remote, more.recipient if more and entry.recipient is None else None)
+    if more is not None and (more.diagnostic or not is_contentless(entry.diagnostic)):
+        return _completed(
+            entry, more.diagnostic, more.phase, more.remote_mta, None if entry.recipient else more.recipient
         )
-    return replace(report, recipients=tuple(filled))
+    words = _words_about(said, lower, entry, alone) if is_contentless(entry.diagnostic) else None
+    phase, remote = (find_phase(words), find_remote(words)) if words else (None, None)
+    return _completed(entry, words, phase, remote, more.recipient if more and entry.recipient is None else None)
 
 
 def _completed(

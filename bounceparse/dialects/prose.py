@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bounceparse.addresses import clean_address, find_addresses
 from bounceparse.lazy import pattern, replace
@@ -121,6 +121,11 @@ class Prose:
 
     __slots__ = ("_original", "copy", "daemon", "lower", "mail", "said", "sender", "subject", "text")
 
+    copy: str
+    said: str
+    sender: str
+    subject: str
+
     def __init__(self, mail: Mail) -> None:
         self.mail = mail
         self._original: OriginalMessage | None = None
@@ -128,11 +133,22 @@ class Prose:
         text = mail.readable
         self.text = text.replace("\r", "\n") if "\r" in text else text
         self.lower = self.text.lower()
-        self.sender = (mail.get("from") or "").lower()
-        self.subject = mail.get("subject") or ""
-        cut = _COPY.search(self.text) if _HAS_COPY.is_in(self.text) else None
-        self.said = self.text[: cut.start()] if cut else self.text
-        self.copy = self.text[cut.start() :] if cut else ""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> str:
+            """What not every reader asks for, once somebody does."""
+            if name == "sender":
+                self.sender = (self.mail.get("from") or "").lower()
+            elif name == "subject":
+                self.subject = self.mail.get("subject") or ""
+            elif name in ("said", "copy"):
+                cut = _COPY.search(self.text) if _HAS_COPY.is_in(self.text) else None
+                self.said = self.text[: cut.start()] if cut else self.text
+                self.copy = self.text[cut.start() :] if cut else ""
+            else:
+                raise AttributeError(name)
+            return getattr(self, name)
 
     def original(self) -> OriginalMessage:
         """What the mail tells of the message: enclosed, pasted below a marker, or as fields in the text."""

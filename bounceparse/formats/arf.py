@@ -23,6 +23,9 @@ _MAX_RECIPIENTS = 1000
 _MOST_FIELDS = 2000
 _DELIVERED_HEADERS = ("x-hmxmroriginalrecipient", "delivered-to", "x-original-to", "envelope-to", "apparently-to")
 _TYPES = {"spam": "abuse", "dkim": "auth-failure", "miscategorized": "not-spam", "opt-out-list": "opt-out"}
+_JMRP_SUBJECT = "complaint about message from"
+# What one of :func:`read_feedback_reports` and of dispositions has, unless it is encoded
+_MARKS = (b"feedback-report", b"x-hmxmroriginalrecipient", b"disposition-notification", b"base64", b"quoted-printable")
 _TRAP_SUBJECT = pattern(r"\s*spam ?trap ?hit\b", re.IGNORECASE)
 # Fields that an RFC defines: 5965, 6430, 6591, 6692, 9991, and the drafts' Removal-Recipient; others are extensions.
 _KNOWN = frozenset(
@@ -57,6 +60,15 @@ _KNOWN = frozenset(
     ]
 )
 _REPORT_FIELDS = ("feedback-type", "source-ip", "user-agent", "reported-domain", "original-mail-from")
+
+
+def may_hold_feedback(mail: Mail) -> bool:
+    """Whether a mail that holds a delivery report may hold one of feedback or disposition too: a look at the bytes."""
+    lower = mail.buffer.lower()
+    for mark in _MARKS:
+        if mark in lower:
+            return True
+    return _JMRP_SUBJECT in (mail.get("subject") or "").lower()
 
 
 def read_feedback_reports(mail: Mail) -> tuple[FeedbackReport, ...]:
@@ -196,7 +208,7 @@ def _read_jmrp(mail: Mail) -> FeedbackReport | None:
         return None
     hotmail = clean_address(returned.get("x-hmxmroriginalrecipient"))
     subject = (mail.get("subject") or "").lower()
-    if not hotmail and not subject.startswith("complaint about message from"):
+    if not hotmail and not subject.startswith(_JMRP_SUBJECT):
         return None
     return FeedbackReport(
         feedback_type="abuse",

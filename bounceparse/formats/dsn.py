@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, parse_action, parse_enhanced_status
 from bounceparse.lazy import pattern, replace
-from bounceparse.mime import Entity, Mail, collapse, parse_fields
+from bounceparse.mime import ENCODED, Entity, Fields, Mail, collapse, parse_fields, usual_fields, usual_text
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
-from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
+from bounceparse.returned import RETURNED_TYPES, clean_message_id, find_in_text, find_returned, read_original
 
 STATUS_TYPES = frozenset(
     ("message/delivery-status", "message/global-delivery-status", "text/delivery-status", "application/delivery-status")
 )
+_CONTAINERS = ("multipart/report", "multipart/mixed")
 _PAIR = pattern(rb"\n(?:original-|final-)recipient[ \t]*:[^\n]*\n(?:[^\n]*\n){0,12}?(?:action|status)[ \t]*:")
 _PAIR_REVERSED = pattern(rb"\n(?:action|status)[ \t]*:[^\n]*\n(?:[^\n]*\n){0,12}?(?:original-|final-)recipient[ \t]*:")
 _BLANK = pattern(r"\n[ \t]*\n")
@@ -34,6 +35,11 @@ _DERIVING = ("fatal errors -----", "ranscript of session follows")
 # Haraka makes up the Status of what it could not even try: "5.1.2 (550 Tried all MXs example.com)".
 _MADE_UP = pattern(r"\s*[245]\.\d+\.\d+ \([245]\d\d ", re.ASCII)
 _DIAGNOSTIC_CAP = 4096
+_LARGE = 8_000_000  # bytes of a status part
+_USUAL_SIZE = 16_000  # characters of one
+# A line of a status part with its folded ones: (name, value); a blank line ("", ""), words that are no field ("", words).
+# Possessive throughout: what it took it keeps.
+_LINE = pattern(r"\n(?:([A-Za-z][!-9;-~]*+)[ \t]*+:(?!//))?+[ \t]*+([^\n]*+(?:\n[ \t]++[^\s][^\n]*+)*+)", re.ASCII)
 _USUAL_CODES = frozenset(f"{c}.{s}.{d}" for c in (2, 4, 5) for s in range(8) for d in range(10))
 # Comments that systems put beside any Status of a class or number: RFC 3463's own names, Sun's and others' phrases.
 _CODE_NAMES = frozenset(
@@ -65,6 +71,59 @@ _CODE_NAMES = frozenset(
 
 def read_delivery_reports(mail: Mail) -> tuple[DeliveryReport, ...]:
     """Every delivery report that the mail holds outside enclosed messages, in order; empty where there is none."""
+    if mail.content_type in _CONTAINERS and (report := _read_usual(mail)):
+        return (report,)
+    parts = mail.children
+    if parts is mail.below:  # no container in another: what nearly all reports are
+        status = [part for part in parts or (mail,) if part.content_type in STATUS_TYPES]
+        if status:
+            returned = find_returned(mail)
+            return tuple([report for part in status if (report := _read_part(mail, returned, part))])
+    return _read_nested(mail)
+
+
+def _read_usual(mail: Mail) -> DeliveryReport | None:
+    """The report of a mail as nearly all systems write it: one text, one status part, what is returned.
+
+    None for any other, and where anything is odd. It looks at each part once and makes nothing of it but what is asked
+    for; the readers below answer the same for the same mail.
+    """
+    parts = mail.usual_parts()
+    if parts is None:
+        return None
+    buffer = mail.buffer
+    said = status = -1
+    returned: Fields | None = None
+    for number, (begin, end, head) in enumerate(parts):
+        kind = head.kind
+        if kind == "text/plain" or kind is None:
+            if said >= 0 or b"attachment" in head.lower:
+                return None
+            said = number
+        elif kind in STATUS_TYPES:
+            if status >= 0:
+                return None
+            status = number
+        elif kind in RETURNED_TYPES:
+            if returned is None:
+                if head.encoding in ENCODED:
+                    return None
+                returned = usual_fields(buffer, begin, end, mail.reading)
+                if returned is None:
+                    return None
+        elif kind == "text/html" or kind.startswith("multipart/"):
+            return None
+    if said < 0 or status < 0:
+        return None
+    prose = usual_text(mail, parts[said])
+    text = usual_text(mail, parts[status])
+    if prose is None or text is None or prose.isspace():
+        return None
+    mail.set_readable(prose)
+    return _build(mail, returned, text, "delivery-status")
+
+
+def _read_nested(mail: Mail) -> tuple[DeliveryReport, ...]:
     reports: list[DeliveryReport] = []
     last: Entity | None = None
     returned: Entity | None = None
@@ -110,10 +169,17 @@ def _looks_like_status(entity: Entity) -> bool:
 
 
 def _read_part(mail: Mail, returned: Entity | None, part: Entity) -> DeliveryReport | None:
-    text = part.decode(part.payload(8_000_000))
+    text = part.plain_text() if part.end - part.body_at < _LARGE else None
+    if text is None:
+        text = part.decode(part.payload(_LARGE))
     where = "delivery-status"
-    if part.content_type.startswith("text/") and part.content_type not in STATUS_TYPES:
+    if part.content_type not in STATUS_TYPES and part.content_type.startswith("text/"):
         text, where = _cut_to_fields(text), "text"
+    return _build(mail, returned, text, where)
+
+
+def _build(mail: Mail, returned: Fields | None, text: str, where: str) -> DeliveryReport | None:
+    """The report whose status part has this ``text``."""
     message_fields, blocks = split_blocks(text, mail.limits.recipients + 1)
     prose = mail.readable
     derived = _DERIVING[0] in prose or _DERIVING[1] in prose
@@ -129,17 +195,21 @@ def _read_part(mail: Mail, returned: Entity | None, part: Entity) -> DeliveryRep
     if not recipients and not message_fields:
         mail.note("status-part-empty")
         return None
-    if not any(r.recipient for r in recipients):
+    for entry in recipients:
+        if entry.recipient:
+            break
+    else:
         recipients = _with_failed_recipients(mail, recipients)
-    if not recipients:
-        return None
+        if not recipients:
+            return None
+    envelope_id = message_fields.get("original-envelope-id")
     return DeliveryReport(
-        recipients=recipients,
-        original=_original(mail, returned, message_fields, text),
-        reporting_mta=_host(message_fields.get("reporting-mta")),
-        envelope_id=collapse(message_fields.get("original-envelope-id", "")) or None,
-        arrival_date=message_fields.get("arrival-date"),
-        text=prose,
+        recipients,
+        _original(mail, returned, message_fields, text),
+        _host(message_fields.get("reporting-mta")),
+        collapse(envelope_id) or None if envelope_id else None,
+        message_fields.get("arrival-date"),
+        prose,
     )
 
 
@@ -194,6 +264,38 @@ def split_blocks(text: str, most: int = 10_000) -> tuple[dict[str, str], list[di
     Blocks are separated by blank lines; where an emitter forgot them (Dovecot's LDA), or put one too many, a repeated
     Final-Recipient, Action or Status begins the next recipient. What follows ``most`` recipients is not read.
     """
+    return _split_usual(text, most) or _split_any(text, most)
+
+
+def _split_usual(text: str, most: int) -> tuple[dict[str, str], list[dict[str, str]]] | None:
+    """:func:`split_blocks` of what is written as the standard has it, in one pass; None for anything else."""
+    if len(text) > _USUAL_SIZE or "\x00" in text:
+        return None
+    blocks: list[dict[str, str]] = []
+    block: dict[str, str] = {}
+    for name, value in _LINE.findall("\n" + text):
+        if name:
+            name = name.lower()
+            if name in block:
+                return None
+            block[name] = collapse(value) if "\n" in value else value.strip()
+        elif value:
+            return None
+        elif block:
+            blocks.append(block)
+            block = {}
+    if block:
+        blocks.append(block)
+    if len(blocks) < 2 or len(blocks) > most or not _NAMES_RECIPIENT.isdisjoint(blocks[0]):
+        return None
+    message = blocks.pop(0)
+    for block in blocks:
+        if not ("final-recipient" in block or "original-recipient" in block) or not _MESSAGE_FIELDS.isdisjoint(block):
+            return None
+    return message, blocks
+
+
+def _split_any(text: str, most: int) -> tuple[dict[str, str], list[dict[str, str]]]:
     message: dict[str, str] = {}
     blocks: list[dict[str, str]] = []
     # a line of white space alone ends in white space
@@ -249,35 +351,44 @@ def _add_stray(fields: list[tuple[str, str]], message: dict[str, str], blocks: l
 
 
 def _read_recipient(block: dict[str, str], derived: bool, where: str) -> RecipientReport:
-    written = block.get("status", "")
-    original = clean_address(block.get("original-recipient"))
-    final = clean_address(block.get("final-recipient"))
-    actual = clean_address(block["x-actual-recipient"]) if "x-actual-recipient" in block else None
-    if actual and (final is None or actual.lower() != final.lower()):
-        original, final = original or final, actual  # Sendmail: Final-Recipient is the alias, this whom it led to
-    kind, diagnostic = _diagnostic(block)
-    remote = _host(block.get("remote-mta"))
-    more = None if diagnostic else block.get("x-supplementary-info")
-    if more and (supplement := _SUPPLEMENT.match(collapse(more)[:_DIAGNOSTIC_CAP])):
-        kind, diagnostic = _split_type(supplement[3])
-        remote = remote or supplement[1]
+    find = block.get
+    written = find("status", "")
+    original, final = find("original-recipient"), find("final-recipient")
+    if original:
+        original = clean_address(original)
+    if final:
+        final = clean_address(final)
+    if "x-actual-recipient" in block:
+        actual = clean_address(block["x-actual-recipient"])
+        if actual and (final is None or actual.lower() != final.lower()):
+            original, final = original or final, actual  # Sendmail: Final-Recipient is the alias, this whom it led to
+    kind = diagnostic = remote = None
+    if value := find("diagnostic-code"):
+        kind, diagnostic = _split_type(value)
+    if value := find("remote-mta"):
+        remote = _host(value)
     if diagnostic is None:
-        diagnostic = _status_comment(written)
-    action = parse_action(block["action"]) if "action" in block else None
+        if (value := find("x-supplementary-info")) and (told := _SUPPLEMENT.match(collapse(value)[:_DIAGNOSTIC_CAP])):
+            kind, diagnostic = _split_type(told[3])
+            remote = remote or told[1]
+        if diagnostic is None:
+            diagnostic = _status_comment(written)
+    action = find("action")
     return RecipientReport(
-        recipient=original or final,
-        original_recipient=original,
-        final_recipient=final,
-        action=action or _action_of_status(written),
-        status=_status(written),
-        diagnostic=diagnostic,
-        diagnostic_type=kind,
-        text=_plain(block.get("x-exim-diagnostic")) or _plain(block.get("localized-diagnostic")),
-        part=where,
-        remote_mta=remote,
-        last_attempt_date=block.get("last-attempt-date"),
-        will_retry_until=block.get("will-retry-until"),
-        derived_status=derived or ("(" in written and _MADE_UP.match(written) is not None),
+        original or final or None,
+        original or None,
+        final or None,
+        (parse_action(action) if action else None) or _action_of_status(written),
+        _status(written),
+        diagnostic,
+        kind,
+        _plain(find("x-exim-diagnostic")) or _plain(find("localized-diagnostic")),
+        where,
+        remote,
+        None,
+        find("last-attempt-date"),
+        find("will-retry-until"),
+        derived or ("(" in written and _MADE_UP.match(written) is not None),
     )
 
 
@@ -291,8 +402,9 @@ def _status(written: str) -> str | None:
 
 def _status_comment(status: str) -> str | None:
     """What a comment says beside the code (RFC 3464 section 2.3.4), unless that only names the code."""
-    _, opened, comment = status.partition("(")
-    words = collapse(comment[:_DIAGNOSTIC_CAP]).removesuffix(")").rstrip() if opened else ""
+    if "(" not in status:
+        return None
+    words = collapse(status.partition("(")[2][:_DIAGNOSTIC_CAP]).removesuffix(")").rstrip()
     return words if words and words.lower() not in _CODE_NAMES else None
 
 
@@ -301,13 +413,10 @@ def _action_of_status(status: str) -> Action | None:
     return Action.DELIVERED if status.lstrip().startswith("2.") else None
 
 
-def _diagnostic(block: dict[str, str]) -> tuple[str | None, str | None]:
-    value = block.get("diagnostic-code")
-    return _split_type(value) if value else (None, None)
-
-
 def _split_type(value: str) -> tuple[str | None, str | None]:
     """``smtp; 550 ...`` -> (``smtp``, ``550 ...``); a value without a type keeps all its text."""
+    if value.startswith("smtp; ") and value.isprintable() and "  " not in value and len(value) < _DIAGNOSTIC_CAP:
+        return "smtp", value[6:].strip(" ") or None  # what nearly all fields hold
     typed = _TYPED.match(value)
     kind = typed[1].lower() if typed else None
     text = collapse(value[typed.end() if typed else 0 : _DIAGNOSTIC_CAP].replace("\x00", ""))
@@ -352,11 +461,12 @@ def _with_failed_recipients(mail: Mail, recipients: tuple[RecipientReport, ...])
     return recipients
 
 
-def _original(mail: Mail, returned: Entity | None, fields: dict[str, str], status_text: str) -> OriginalMessage:
+def _original(mail: Mail, returned: Fields | None, fields: dict[str, str], status_text: str) -> OriginalMessage:
     status_id = clean_message_id(fields.get("x-original-message-id"))
-    envelope_id = fields.get("original-envelope-id", "")
+    envelope_id = fields.get("original-envelope-id")
     if (
-        status_id is None
+        envelope_id
+        and status_id is None
         and envelope_id.startswith("<")
         and "@" in envelope_id
         and (returned is None or not returned.has("message-id"))
