@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from bounces import dsn
 from click.testing import CliRunner, Result
+from documents import ROOT, blocks_of
 from receiver import Receiver, free_port, receiving
 from standardwebhooks.webhooks import Webhook
 from test_erase import JAN, SETTINGS
@@ -23,11 +26,14 @@ from test_watch import wait_until
 from test_webhooks import fail, send
 
 from bounceparse.cli import main
+from bounceparse.cli.webhooks import webhooks
 from bounceparse.config import exposed_secrets, load_settings
 from bounceparse.db import Retention, Store
+from bounceparse.db.outbox import TYPES
 from bounceparse.db.webhook_store import WebhookStore
 from bounceparse.errors import ConfigError
 from bounceparse.metrics import render
+from bounceparse.sections import WebhookSection
 from bounceparse.webhooks.endpoints import endpoints_of
 from bounceparse.webhooks.signing import read_secret
 
@@ -350,3 +356,44 @@ def test_doctor_looks_at_endpoints(config: Path, written: Store, receiver: Recei
     assert told().startswith("wrong") and "private" in told()
     (config.parent / "crm.secret").write_text("x")
     assert "crm.secret" in told()
+
+
+# The page
+
+
+def test_the_receiver_of_the_page_takes_events_once(config: Path, written: Store) -> None:
+    """And refuses what is not signed by us."""
+    (block,) = [one for one in blocks_of(ROOT / "docs/webhooks.md") if one.title == "receiver.py"]
+    port = free_port()
+    config.write_text(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", config.read_text()))
+    environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "PORT": str(port)}
+    with subprocess.Popen([sys.executable, "-c", block.text], env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert wait_until(lambda: run(config, "webhooks", "test", "crm").exit_code == 0)
+            assert run(config, "webhooks", "send").exit_code == 0
+            told = [process.stdout.readline().split()[0] for _ in range(3)]
+            assert told == [b"webhook.test", b"outcome.recorded", b"standing.changed"]
+            (config.parent / "crm.secret").write_text("whsec_" + "QUJD" * 10)
+            assert "401" in run(config, "webhooks", "test", "crm").stderr
+        finally:
+            process.terminate()
+
+
+def test_the_page_names_every_command_and_key() -> None:
+    page = (ROOT / "docs/webhooks.md").read_text("utf-8")
+    for name in webhooks.commands:
+        assert f"webhooks {name}" in page, name
+    for key in set(WebhookSection.model_fields) - {"secret"}:
+        assert f"`{key}" in page or f"\n{key} = " in page, key
+    for kind in TYPES.values():
+        assert f"| `{kind}` |" in page
+
+
+def test_the_payload_of_the_page_is_one(written: Store, database_url: str) -> None:
+    """Each field of the example is one of an event as it is sent."""
+    (shown,) = [json.loads(one.text) for one in blocks_of(ROOT / "docs/webhooks.md") if one.language == "json"]
+    ((payload,),) = rows(database_url, "SELECT payload FROM bounceparse_outbox WHERE kind = 'outcome'")
+    sent = json.loads(payload)
+    assert set(shown) == set(sent)
+    assert set(shown["data"]) <= set(sent["data"])
