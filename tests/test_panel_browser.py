@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from browser import Browser, browsing
 from databases import migrated_sqlite
+from panel_client import HOSTILE, hostile_store
 from panel_data import PASSWORD, Clock, seed
-from test_panel import HOSTILE, hostile_store
 
 from bounceparse.db import Store
 from bounceparse.health import HealthSettings

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from test_panel import PASSWORD, fields_of
+from panel_client import PASSWORD, fields_of
 
 from bounceparse.db import Store
 

@@ -47,7 +47,6 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 ON_LOOPBACK = PanelSettings()
-_ELSEWHERE = ("cross-site", "same-site")
 _LOG = logging.getLogger(__name__)
 
 
@@ -119,9 +118,7 @@ class Panel:
     def _admit(self, page: Page, visit: Visit, headers: Mapping[str, str]) -> None:
         """Refuse what comes from another site, and what this user may not do."""
         if page.form:
-            origin = headers.get("origin")
-            strange = origin is not None and urlsplit(origin).netloc != headers.get("host")
-            if strange or headers.get("sec-fetch-site") in _ELSEWHERE:
+            if _is_from_elsewhere(headers):
                 raise Refused(403, "This form was sent by another site.")
             if not page.role and not visit.token:
                 raise Refused(403, "This form is too old: go back, reload the page and send it again.")
@@ -167,6 +164,14 @@ class Panel:
         answer.headers.update(_HEADERS)
         answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return answer
+
+
+def _is_from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether another site sent a form: as the browser says, else by its origin (a proxy may have changed the host)."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
 async def _form(request: Request) -> dict[str, str]:

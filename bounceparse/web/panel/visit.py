@@ -93,7 +93,7 @@ class Visit:
             "_": said,
             "user": self.user,
             "path": self.path,
-            "here": f"{self.path}?{urlencode({**self.query, 'lang': ''})}",
+            "here": self._here(),
             "languages": words.LANGUAGES,
             "csrf": csrf_of(self.token),
             "done": _DONE.get(self.query.get("done", "")),
@@ -101,6 +101,11 @@ class Visit:
             **values,
         }
         return HTMLResponse(templates().get_template(template).render(told), status)
+
+    def _here(self) -> str:
+        """This page, for another language to be added at its end; what a form was sent to is no page."""
+        path = "/" if self.form and self.path != "/login" else self.path
+        return f"{path}?{urlencode({**self.query, 'lang': ''})}"
 
     def text(self, name: str, longest: int = 1000) -> str:
         """A field of the form, without blanks around it; refused where it is too long."""
