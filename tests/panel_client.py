@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
+from fastapi import FastAPI
 from outcome_factory import make_message, make_outcome
 from panel_data import Clock
 
@@ -53,21 +54,37 @@ def store(database_url: str, clock: Clock) -> Iterator[Store]:
         yield opened
 
 
+class InProcess(httpx.BaseTransport):
+    """Requests go to an application in this process, each in an event loop of its own."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._asgi = httpx.ASGITransport(app)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            answer = await self._asgi.handle_async_request(request)
+            return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+        request.read()
+        return asyncio.run(ask())
+
+
 @contextmanager
-def serving(store: Store, settings: PanelSettings | None = None) -> Iterator[TestClient]:
+def serving(store: Store, settings: PanelSettings | None = None) -> Iterator[httpx.Client]:
     """A browser without a script: it keeps cookies and follows nothing by itself."""
     panel = Panel(store, settings or PanelSettings())
     app = create_app(store, WebSettings(open_paths=PATHS))
     panel.install(app)
     scheme = "https" if settings and settings.secure else "http"
     try:
-        yield TestClient(app, base_url=f"{scheme}://panel.example", follow_redirects=False)
+        with httpx.Client(transport=InProcess(app), base_url=f"{scheme}://panel.example") as client:
+            yield client
     finally:
         panel.close()
 
 
 @pytest.fixture
-def browser(store: Store) -> Iterator[TestClient]:
+def browser(store: Store) -> Iterator[httpx.Client]:
     with serving(store) as client:
         yield client
 
@@ -94,13 +111,13 @@ def fields_of(page: str, action: str) -> dict[str, str]:
     return parser.forms[action]
 
 
-def sign_in(client: TestClient, name: str, password: str = PASSWORD, **more: str) -> httpx.Response:
+def sign_in(client: httpx.Client, name: str, password: str = PASSWORD, **more: str) -> httpx.Response:
     page = client.get("/login")
     given = {**fields_of(page.text, "/login"), "name": name, "password": password, **more}
     return client.post("/login", data=given)
 
 
-def csrf(client: TestClient) -> str:
+def csrf(client: httpx.Client) -> str:
     return fields_of(client.get("/").text, "/logout")["csrf"]
 
 

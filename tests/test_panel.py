@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
 from outcome_factory import make_message, make_outcome
 from panel_client import (
     GARDEN,
@@ -41,7 +41,7 @@ __all__ = ["browser", "clock", "quick_passwords", "store"]
 # What people do
 
 
-def test_an_address_is_lifted_and_suppressed_with_a_reason(browser: TestClient, store: Store) -> None:
+def test_an_address_is_lifted_and_suppressed_with_a_reason(browser: httpx.Client, store: Store) -> None:
     sign_in(browser, "ola")
     page = browser.get("/address", params={"address": SHOP}).text
     assert "No, we do not mail it" in page
@@ -64,7 +64,7 @@ def test_an_address_is_lifted_and_suppressed_with_a_reason(browser: TestClient, 
     assert store.standing(SHOP).suppressions[0].until is not None
 
 
-def test_the_card_of_a_customer_lifts_too(browser: TestClient, store: Store) -> None:
+def test_the_card_of_a_customer_lifts_too(browser: httpx.Client, store: Store) -> None:
     sign_in(browser, "ola")
     page = browser.get("/customer", params={"customer": "shop-7"}).text
     assert "An address cannot be mailed" in page
@@ -75,7 +75,7 @@ def test_the_card_of_a_customer_lifts_too(browser: TestClient, store: Store) -> 
     assert "Nothing is known of this customer" in browser.get("/customer", params={"customer": "x"}).text
 
 
-def test_advice_is_given_in_both_languages(browser: TestClient) -> None:
+def test_advice_is_given_in_both_languages(browser: httpx.Client) -> None:
     """The page speaks the reader's language; the advice of the other one is there to be read out."""
     sign_in(browser, "ola")
     english = browser.get("/address", params={"address": SHOP}).text
@@ -114,7 +114,7 @@ def test_every_word_is_there_in_polish() -> None:
         assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", text)), english
 
 
-def test_a_search_leads_to_what_its_words_name(browser: TestClient) -> None:
+def test_a_search_leads_to_what_its_words_name(browser: httpx.Client) -> None:
     sign_in(browser, "ola")
     found = {
         words: browser.get("/search", params={"q": words}).headers["location"]
@@ -129,7 +129,7 @@ def test_a_search_leads_to_what_its_words_name(browser: TestClient) -> None:
     ]
 
 
-def test_a_message_has_its_trail(browser: TestClient) -> None:
+def test_a_message_has_its_trail(browser: httpx.Client) -> None:
     sign_in(browser, "ola")
     page = browser.get("/message", params={"id": "shop.1@shop.example"}).text
     assert SHOP in page
@@ -138,7 +138,7 @@ def test_a_message_has_its_trail(browser: TestClient) -> None:
     assert "No such message is in the ledger" in browser.get("/message", params={"id": "x@y.example"}).text
 
 
-def test_streams_are_stopped_and_released_with_a_reason(browser: TestClient, store: Store) -> None:
+def test_streams_are_stopped_and_released_with_a_reason(browser: httpx.Client, store: Store) -> None:
     sign_in(browser, "ola")
     page = browser.get("/streams").text
     given = {**fields_of(page, "/streams/stop"), "stream": "shop-news", "note": "wrong prices"}
@@ -172,7 +172,7 @@ def store_row(store: Store, number: int, clock: Clock) -> None:
     store.record_sent(f"{number}@shop.example", f"p{number}@mail.example", stream="news", sent_at=clock().isoformat())
 
 
-def test_requests_are_accepted_and_rejected(browser: TestClient, store: Store) -> None:
+def test_requests_are_accepted_and_rejected(browser: httpx.Client, store: Store) -> None:
     for number in (1, 2):
         store.record_sent(f"r{number}@shop.example", f"r{number}@x.example", stream="shop-news", sender="shop")
         raw = f"From: r{number}@x.example\nTo: news@shop.example\nSubject: unsubscribe\nMessage-ID: <u{number}@x.example>\n\nPlease unsubscribe me\n"  # fmt: skip
@@ -196,7 +196,7 @@ def test_requests_are_accepted_and_rejected(browser: TestClient, store: Store) -
 # Looking
 
 
-def test_the_overview_counts_today_and_backs_its_charts_by_tables(browser: TestClient, store: Store) -> None:
+def test_the_overview_counts_today_and_backs_its_charts_by_tables(browser: httpx.Client, store: Store) -> None:
     store.note_poll("bounces")
     sign_in(browser, "ola")
     page = browser.get("/").text
@@ -232,7 +232,7 @@ def test_an_empty_database_says_what_to_do(database_url: str) -> None:
                 assert told in browser.get(path).text, path
 
 
-def test_the_log_filters_and_exports(browser: TestClient, store: Store) -> None:
+def test_the_log_filters_and_exports(browser: httpx.Client, store: Store) -> None:
     said = {"recipient": SHOP, "message_id": "shop.1@shop.example"}
     store.record([make_message(make_outcome("mailbox-full", **said)), make_message(make_outcome("abuse", **said), account="complaints")])  # fmt: skip
     sign_in(browser, "ola")
@@ -262,7 +262,7 @@ def test_the_log_filters_and_exports(browser: TestClient, store: Store) -> None:
     assert browser.get("/log", params={"since": "yesterday"}).status_code == 422
 
 
-def test_the_log_goes_on_page_by_page(browser: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_goes_on_page_by_page(browser: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it looks through many that are not wanted: it says how far it looked, and nothing is passed over."""
     from bounceparse.db import panel
 
@@ -293,7 +293,7 @@ def test_the_log_goes_on_page_by_page(browser: TestClient, store: Store, monkeyp
         assert seen == sorted(seen, key=int, reverse=True)
 
 
-def test_an_outcome_tells_all_of_itself(browser: TestClient, store: Store) -> None:
+def test_an_outcome_tells_all_of_itself(browser: httpx.Client, store: Store) -> None:
     sign_in(browser, "ola")
     number = next(iter(store.outcomes())).id
     page = browser.get("/outcome", params={"id": number}).text
@@ -303,7 +303,7 @@ def test_an_outcome_tells_all_of_itself(browser: TestClient, store: Store) -> No
         assert browser.get("/outcome", params={"id": strange}).status_code == 404
 
 
-def test_providers_show_their_typical_reasons(browser: TestClient, store: Store) -> None:
+def test_providers_show_their_typical_reasons(browser: httpx.Client, store: Store) -> None:
     for number in range(3):
         store.record([make_message(make_outcome("blocklisted", recipient=f"b{number}@x.example", provider="gmail", message_id=None))])  # fmt: skip
     sign_in(browser, "ola")
@@ -311,7 +311,7 @@ def test_providers_show_their_typical_reasons(browser: TestClient, store: Store)
     assert "gmail 5 blocklisted 60 % user-unknown 40 % 0 0 0 2 3 0" in plain
 
 
-def test_held_mail_is_explained(browser: TestClient, store: Store) -> None:
+def test_held_mail_is_explained(browser: httpx.Client, store: Store) -> None:
     raw = b"From: mailer-daemon@mx.example\r\nSubject: failure notice\r\n\r\nHi. This is the qmail-send program at mx.example.\r\n\r\n<jan@x.example>:\r\n550 5.1.1 no such user\r\n"  # fmt: skip
     report = Report(Kind.OTHER, None, (), ())
     store.record_held([ReadMessage(Place("bounces", "INBOX", 7, 9), b"h" * 32, len(raw), report, (), error="ValueError: x", raw=raw)])  # fmt: skip

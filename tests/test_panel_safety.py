@@ -9,12 +9,13 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
 from outcome_factory import make_message, make_outcome
 from panel_client import (
     GARDEN,
     HOSTILE,
+    InProcess,
     Shape,
     browser,
     clock,
@@ -36,7 +37,7 @@ __all__ = ["browser", "clock", "quick_passwords", "store"]
 # Tenants
 
 
-def test_a_tenant_sees_and_touches_its_own_alone(browser: TestClient, store: Store) -> None:
+def test_a_tenant_sees_and_touches_its_own_alone(browser: httpx.Client, store: Store) -> None:
     """Every page and every form, for a user of one sender."""
     store.stop_stream("garden-news", by="x", note="garden secret")
     sign_in(browser, "shopkeeper")
@@ -75,7 +76,7 @@ def test_a_tenant_sees_and_touches_its_own_alone(browser: TestClient, store: Sto
 
 
 def all_pages(
-    browser: TestClient, store: Store, address: str, customer: str, message: str
+    browser: httpx.Client, store: Store, address: str, customer: str, message: str
 ) -> Iterator[tuple[str, str]]:
     """Every page that looks, with what leads to its contents, in both languages."""
     queries: dict[str, list[dict[str, Any]]] = {
@@ -101,7 +102,7 @@ def all_pages(
                 yield page.path, answer.text
 
 
-def test_no_page_runs_what_a_mail_says(browser: TestClient, store: Store) -> None:
+def test_no_page_runs_what_a_mail_says(browser: httpx.Client, store: Store) -> None:
     """Script in every field, all pages: it is shown as text, and changes neither elements nor the direction of text."""
     hostile_store(store)
     sign_in(browser, "ola")
@@ -124,14 +125,14 @@ def test_no_page_runs_what_a_mail_says(browser: TestClient, store: Store) -> Non
     assert shape.bad == []
 
 
-def test_no_cell_of_the_export_is_a_formula(browser: TestClient, store: Store) -> None:
+def test_no_cell_of_the_export_is_a_formula(browser: httpx.Client, store: Store) -> None:
     store.record([make_message(make_outcome(recipient="f@x.example", diagnostic='=HYPERLINK("https://evil.example")', message_id=None))])  # fmt: skip
     sign_in(browser, "ola")
     rows = list(csv.DictReader(io.StringIO(browser.get("/log/export").text)))
     assert rows[-1]["diagnostic"].startswith("'=")
 
 
-def test_every_answer_forbids_scripts_frames_and_keeping(browser: TestClient) -> None:
+def test_every_answer_forbids_scripts_frames_and_keeping(browser: httpx.Client) -> None:
     """On pages, redirections, refusals and files alike."""
     sign_in(browser, "ola")
     answers = [browser.get(path) for path in ("/", "/login", "/outcome?id=x", "/search?q=x", "/static/nothing")]
@@ -154,7 +155,7 @@ def test_every_answer_forbids_scripts_frames_and_keeping(browser: TestClient) ->
     assert "immutable" in answer.headers["cache-control"]
 
 
-def test_the_api_beside_it_still_asks_for_its_token(browser: TestClient) -> None:
+def test_the_api_beside_it_still_asks_for_its_token(browser: httpx.Client) -> None:
     """A session of the panel opens nothing of the API."""
     sign_in(browser, "ola")
     for path in ("/v1/stats", "/metrics", "/v1/openapi.json", "/nothing", "//v1/stats"):
@@ -163,7 +164,7 @@ def test_the_api_beside_it_still_asks_for_its_token(browser: TestClient) -> None
 
 
 def test_without_the_panel_its_paths_are_closed(store: Store) -> None:
-    client = TestClient(create_app(store), follow_redirects=False)
+    client = httpx.Client(transport=InProcess(create_app(store)), base_url="http://panel.example")
     assert {client.get(path).status_code for path in ("/", "/login", "/log", "/static/panel.css")} == {401}
 
 
@@ -175,7 +176,7 @@ def test_an_answer_waits_for_no_acknowledgement() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_fault_shows_nothing_of_itself(browser: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_shows_nothing_of_itself(browser: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     sign_in(browser, "ola")
 
     def broken(*_: Any, **__: Any) -> Any:

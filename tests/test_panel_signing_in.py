@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
-from fastapi.testclient import TestClient
 from panel_client import (
     PASSWORD,
     SHOP,
@@ -33,7 +33,7 @@ __all__ = ["browser", "clock", "quick_passwords", "store"]
 # Signing in
 
 
-def test_every_page_asks_who_you_are(browser: TestClient) -> None:
+def test_every_page_asks_who_you_are(browser: httpx.Client) -> None:
     """No page shows anything, and no form does anything, to whom nobody knows."""
     for page in PAGES:
         if page.role is None:
@@ -48,7 +48,7 @@ def test_every_page_asks_who_you_are(browser: TestClient) -> None:
         assert SHOP not in answer.text
 
 
-def test_a_user_signs_in_goes_on_and_signs_out(browser: TestClient, store: Store) -> None:
+def test_a_user_signs_in_goes_on_and_signs_out(browser: httpx.Client, store: Store) -> None:
     asked = browser.get("/address", params={"address": SHOP})
     page = browser.get(asked.headers["location"])
     given = {**fields_of(page.text, "/login"), "name": "Ola ", "password": PASSWORD}
@@ -60,7 +60,7 @@ def test_a_user_signs_in_goes_on_and_signs_out(browser: TestClient, store: Store
     assert browser.get("/").status_code == 303
 
 
-def test_signing_out_ends_the_session_in_the_database(browser: TestClient, store: Store) -> None:
+def test_signing_out_ends_the_session_in_the_database(browser: httpx.Client, store: Store) -> None:
     sign_in(browser, "ola")
     stolen = browser.cookies["bounceparse"]
     browser.post("/logout", data={"csrf": csrf(browser)})
@@ -71,12 +71,12 @@ def test_signing_out_ends_the_session_in_the_database(browser: TestClient, store
 @pytest.mark.parametrize(
     "target", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"]
 )
-def test_signing_in_leads_to_no_other_site(browser: TestClient, target: str) -> None:
+def test_signing_in_leads_to_no_other_site(browser: httpx.Client, target: str) -> None:
     assert sign_in(browser, "ola", next=target).headers["location"] == "/"
 
 
 def test_a_session_ends_after_twelve_hours_and_prune_forgets_it(
-    browser: TestClient, store: Store, clock: Clock
+    browser: httpx.Client, store: Store, clock: Clock
 ) -> None:
     sign_in(browser, "ola")
     clock.now += timedelta(hours=11, minutes=59)
@@ -89,7 +89,7 @@ def test_a_session_ends_after_twelve_hours_and_prune_forgets_it(
     assert store.prune()["sessions that have run out"] == 0
 
 
-def test_wrong_passwords_unknown_and_disabled_users_are_answered_alike(browser: TestClient, store: Store) -> None:
+def test_wrong_passwords_unknown_and_disabled_users_are_answered_alike(browser: httpx.Client, store: Store) -> None:
     store.disable_user("jan")
     answers = [
         sign_in(browser, name, password)
@@ -106,7 +106,7 @@ def test_wrong_passwords_unknown_and_disabled_users_are_answered_alike(browser: 
     assert browser.get("/").status_code == 303
 
 
-def test_a_disabled_user_and_one_with_another_password_are_out_at_once(browser: TestClient, store: Store) -> None:
+def test_a_disabled_user_and_one_with_another_password_are_out_at_once(browser: httpx.Client, store: Store) -> None:
     sign_in(browser, "ola")
     store.disable_user("ola")
     assert browser.get("/").status_code == 303
@@ -119,7 +119,7 @@ def test_a_disabled_user_and_one_with_another_password_are_out_at_once(browser: 
     assert sign_in(browser, "ola", "another good password").status_code == 303
 
 
-def test_sign_ins_that_fail_are_throttled(browser: TestClient) -> None:
+def test_sign_ins_that_fail_are_throttled(browser: httpx.Client) -> None:
     """After five failures even the right password has to wait, and says how long; others are not kept out."""
     assert [sign_in(browser, "ola", "wrong").status_code for _ in range(5)] == [401] * 5
     answer = sign_in(browser, "ola")
@@ -181,7 +181,7 @@ def test_a_password_takes_memory_and_time_to_guess(monkeypatch: pytest.MonkeyPat
     assert users.hash_password("some words together") != stored
 
 
-def test_a_link_from_elsewhere_finds_its_page(browser: TestClient) -> None:
+def test_a_link_from_elsewhere_finds_its_page(browser: httpx.Client) -> None:
     """Strict cookies do not come with a click on another site: the page asks once more by itself, as its own."""
     answer = browser.get("/log", headers={"sec-fetch-site": "cross-site"})
     assert answer.status_code == 200
@@ -192,7 +192,7 @@ def test_a_link_from_elsewhere_finds_its_page(browser: TestClient) -> None:
 # Forms
 
 
-def test_a_form_without_its_token_changes_nothing(browser: TestClient, store: Store) -> None:
+def test_a_form_without_its_token_changes_nothing(browser: httpx.Client, store: Store) -> None:
     """Nor with another session's, nor sent by another site: all forms of all pages."""
     store.stop_stream("shop-news", by="x", note="x")
     sign_in(browser, "jan")
@@ -216,7 +216,7 @@ def test_a_form_without_its_token_changes_nothing(browser: TestClient, store: St
     assert store.standing(SHOP).mailable
 
 
-def test_a_form_that_cannot_be_read_is_refused(browser: TestClient) -> None:
+def test_a_form_that_cannot_be_read_is_refused(browser: httpx.Client) -> None:
     sign_in(browser, "ola")
     token = csrf(browser)
     assert browser.post("/address/lift", content=b"csrf=" + b"x" * 70_000).status_code == 413
@@ -228,7 +228,7 @@ def test_a_form_that_cannot_be_read_is_refused(browser: TestClient) -> None:
     assert browser.post("/address/suppress", data={"csrf": token, "address": SHOP, "note": "x", "until": "soon"}).status_code == 422  # fmt: skip
 
 
-def test_a_reader_changes_nothing(browser: TestClient, store: Store) -> None:
+def test_a_reader_changes_nothing(browser: httpx.Client, store: Store) -> None:
     sign_in(browser, "jan")
     token = csrf(browser)
     page = browser.get("/address", params={"address": SHOP}).text
