@@ -258,9 +258,9 @@ def _own_texts(mail: Mail, part: str) -> Iterator[str]:
     elif part == "headers":
         text = mail.header_text()
         yield collapse(text)
-        names = (line.partition(":")[0].lower() for line in text.split("\n") if line[:1] not in (" ", "\t"))
-        for name in names:
-            yield mail.get(name) or ""
+        lines = (line for line in text.split("\n") if line[:1] not in (" ", "\t"))
+        for name in dict.fromkeys(line.partition(":")[0].lower() for line in lines):
+            yield from mail.get_all(name)
             yield mail.line(name) or ""
     elif part == "text":
         yield collapse(mail.readable)

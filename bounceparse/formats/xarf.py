@@ -11,7 +11,7 @@ from typing import Any
 
 from bounceparse.addresses import clean_address, is_placeholder
 from bounceparse.decoding import whole_json
-from bounceparse.mime import Entity, Mail, parse_fields
+from bounceparse.mime import Entity, Mail, collapse, parse_fields
 from bounceparse.reports import FeedbackReport, Notice, OriginalMessage
 from bounceparse.returned import clean_message_id, find_returned, read_original, text_as_entity
 
@@ -44,7 +44,7 @@ def _read_fields(mail: Mail, part: Entity) -> FeedbackReport | Notice | None:
     if not fields.get("report-type") or not fields.get("category"):
         return None
     if fields["category"].lower() != "abuse" or "spam" not in fields["report-type"].lower():
-        return Notice("other-report", fields["report-type"], "text")
+        return Notice("other-report", collapse(fields["report-type"]), "text")
     return FeedbackReport(
         feedback_type="abuse",
         original=read_original(find_returned(mail), mail),
