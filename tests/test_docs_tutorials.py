@@ -16,6 +16,7 @@ from test_imap_oauth2 import Provider
 
 from bounceparse.cli import main
 from bounceparse.config import imap_accounts, load_settings
+from bounceparse.db import Store
 from bounceparse.mailboxes.imap import open_mailbox
 
 
@@ -89,3 +90,36 @@ def test_oauth2_logs_in(name: str, provider: Provider, tmp_path: Path) -> None:
         with open_mailbox(account) as mailbox:
             assert len(mailbox.uids()) == 1
     assert provider.asked[0]["client_id"] == "CLIENT-ID"
+
+
+# What an example names by number or by a past time is not there, and the command says so in one line.
+_ABSENT = re.compile(r"(events|review|held) (discard|release|accept|reject|show) \d+|suppressions lift --reason")
+_PAGES = ["proof", "unsubscribing", "suppressions", "streams", "verdicts"]
+
+
+@pytest.mark.parametrize("name", _PAGES)
+def test_the_commands_of_a_page_run_in_their_order(
+    name: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a database that knows the address, the stream and the files that the pages speak of."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "addresses.txt").write_text("jan@example.com\n")
+    (tmp_path / "list.csv").write_text("address,reason\newa@example.com,user-unknown\n")
+    page = blocks_of(ROOT / f"docs/{name}.md")
+    signing = [block.text for block in page if block.language == "toml" and "[signing]" in block.text]
+    config = signing[0] if signing else '[signing]\nkey_file = "bounceparse.keys"\n'
+    (tmp_path / "bounceparse.toml").write_text(f'[database]\nurl = "{database_url}"\n{config}', "utf-8")
+    (tmp_path / "bounce.eml").write_bytes(dsn(1))
+    with Store(database_url) as store:
+        store.record_sent("20261122.1@shop.example", "jan@example.com", stream="news")
+    if name != "unsubscribing":
+        assert CliRunner().invoke(main, ["keys", "new"]).exit_code == 0
+    lines = [line for block in page if block.language == "sh" for line in block.text.replace("\\\n", "").splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("bounceparse ")]
+    for words in (words for words in commands if words[0] != "serve"):
+        done = CliRunner().invoke(main, words)
+        told = f"bounceparse {' '.join(words)}: {done.output}"
+        if _ABSENT.match(" ".join(words)):
+            assert done.exit_code == 1 and done.output.count("\n") == 1, told
+        else:
+            assert done.exit_code == 0, told
