@@ -133,16 +133,17 @@ class RuleSet:
             provider = self._signed(signed, words)
         hit = None
         candidates &= self._all_texts
+        patterns, matchers = self._patterns, self._matchers
         while candidates:
             lowest = candidates & -candidates
-            candidates ^= lowest
             number = lowest.bit_length() - 1
-            rule = self._patterns[number][1]
-            if rule.unconditional or _applies(rule, code, enhanced, host, phase):
-                matcher = self._matchers[number] or self._make_matcher(number)
-                if span := matcher(words):
-                    hit = Hit(rule, *span)
-                    break
+            rule = patterns[number][1]
+            if (rule.unconditional or _applies(rule, code, enhanced, host, phase)) and (
+                span := (matchers[number] or self._make_matcher(number))(words)
+            ):
+                hit = Hit(rule, span[0], span[1])
+                break
+            candidates ^= lowest
         if provider and (hit is None or hit.rule.tier > 1):
             by_code = self.match_provider(provider, code=code, enhanced=enhanced, phase=phase)
             hit = Hit(by_code) if by_code else hit

@@ -53,11 +53,6 @@ def required_literals(pattern: str, most: int) -> tuple[Clause, ...]:
     return tuple(frozenset(word.strip()[:_KEPT] for word in clause) for clause in kept)
 
 
-def ordered_literals(pattern: str) -> tuple[Clause, ...]:
-    """Clauses that hold for every text that ``pattern`` matches, one behind the other; () for none."""
-    return () if _FOREIGN.search(pattern) else _closed(_alternatives(pattern, 0)[0])
-
-
 class Words(NamedTuple):
     """All that a pattern can match: one of ``words``, the preferred first; ``front`` and ``back`` ask for a word
     boundary there."""
