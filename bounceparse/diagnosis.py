@@ -19,6 +19,7 @@ from bounceparse.rules import Hit, Rule, RuleSet, find_unmet
 from bounceparse.transcript import find_phase, find_reply_lines, paragraph_of
 
 UNDEFINED = "undefined"
+_new = tuple.__new__
 _FAILED, _DELAYED = Action.FAILED, Action.DELAYED
 _NO_REPLY = read_reply("")
 _MOST_COMPARED = 20_000_000  # characters: a text that tells of thousands is not gone through for each

@@ -9,6 +9,8 @@ from bounceparse.lazy import pattern
 _IP = pattern(
     r"(?<![\w.:-])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w:-]|\.\d)", re.ASCII
 )
+# The same for IPv4 alone, which begins with a digit and is therefore found several times as fast
+_IPV4 = pattern(r"\d(?<![\w.:-].)\d{0,2}(?:\.\d{1,3}){3}(?![\w:-]|\.\d)", re.ASCII)
 _URL = pattern(r"https?://[^\s<>\"'\])},;]+")
 _LIST = pattern(
     r"(?:using|listed (?:in|on|at|by)|black-?listed (?:in|on|at|by)|blocked (?:by|at|in)|found (?:in|on)|rejected by|dnsbl:?|rbl:?)"
@@ -39,12 +41,12 @@ _OPERATORS = (
 
 def find_ip(words: str) -> str | None:
     """The first IP address in ``words``, which in a refusal for the sender's sake is the sender's."""
-    for found in _IP.finditer(words):
-        from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+    for found in (_IP if words.count(":") > 1 else _IPV4).finditer(words):
+        import socket
 
-        family = AF_INET6 if ":" in found[0] else AF_INET
+        family = socket.AF_INET6 if ":" in found[0] else socket.AF_INET
         try:
-            return inet_ntop(family, inet_pton(family, found[0]))
+            return socket.inet_ntop(family, socket.inet_pton(family, found[0]))
         except OSError:
             continue
     return None

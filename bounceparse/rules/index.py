@@ -43,7 +43,8 @@ class Index:
                 bit += self._count
             always += range(bit, NEEDS * self._count, self._count)
         self._always = _mask(always)
-        self._masks = _Masks(places.values())
+        self._places = list(places.values())
+        self._masks = [0] * len(places)  # made when a literal first occurs: few of thousands do
         self._find = AhoCorasick(list(places), store_patterns=False).find_matches_as_indexes
 
     def candidates(self, text: str) -> int:
@@ -51,18 +52,11 @@ class Index:
         met = self._always  # per pattern a bit for its first need, and behind those of all patterns one for its second
         masks = self._masks
         for found in self._find(text, overlapping=True):
-            met |= masks[found[0]]
+            met |= masks[found[0]] or self._make_mask(found[0])
         return met & met >> self._count & self._all
 
-
-class _Masks(dict[int, int]):
-    """The number of a literal -> the bits that it sets, made when it first occurs: few of thousands do."""
-
-    def __init__(self, places: Collection[list[int]]) -> None:
-        self._places = list(places)
-
-    def __missing__(self, literal: int) -> int:
-        mask = self[literal] = _mask(self._places[literal])
+    def _make_mask(self, literal: int) -> int:
+        mask = self._masks[literal] = _mask(self._places[literal])
         return mask
 
 
