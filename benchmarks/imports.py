@@ -2,7 +2,8 @@
 
     python benchmarks/imports.py [--rounds N]
 
-Each figure is the CPU time of a whole process with its compiled files in place; the two commands take turns.
+Each figure is the CPU time of a whole process with its compiled files in place; the commands take turns. The first mail
+is a delivery report: it loads the rules. One that is no report is looked at by every dialect, and loads none.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import resource
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
+REPORT = min((Path(__file__).resolve().parent.parent / "corpus" / "dsn").glob("*.eml"))
+JUDGE = "import bounceparse as b; b.classify(b.parse({mail}))"
 COMMANDS = {
     "bare Python": "pass",
     "import bounceparse": "import bounceparse",
-    "first mail judged": "import bounceparse as b; b.classify(b.parse(b'Subject: failure notice\\n\\nno mail'))",
+    "first report judged": JUDGE.format(mail=f"open({str(REPORT)!r}, 'rb').read()"),
+    "first of no report": JUDGE.format(mail=r"b'Subject: failure notice\n\nno mail'"),
 }
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-GOAL = 60  # milliseconds that the import may add
+GOALS = {"import bounceparse": 60, "first report judged": 120}  # milliseconds that they may add
 
 
 def measure(code: str) -> float:
@@ -45,7 +50,7 @@ def main() -> None:
     bare = statistics.median(times["bare Python"])
     for name, values in times.items():
         more = statistics.median(values) - bare
-        goal = f" (goal {GOAL})" if name == "import bounceparse" else ""
+        goal = f" (goal {GOALS[name]})" if name in GOALS else ""
         print(f"{name:20}{min(values):8.0f}{statistics.median(values):8.0f}{max(values):8.0f}{more:12.0f}{goal}")
 
 

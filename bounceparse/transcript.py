@@ -123,6 +123,8 @@ def find_phase(recipient: RecipientReport, text: str, alone: bool) -> Phase | No
     if "\n>>> " in near:
         return _transcript_phase(near)
     region = f"{recipient.diagnostic or ''} {near}"
+    if not region.isascii():  # has other white space, too
+        region = collapse(region)
     if not _marks()(region.encode("utf-8", "replace")):
         return None
     region = collapse(region).lower()
@@ -159,7 +161,7 @@ def _marks() -> Callable[[bytes], object]:
     return marks.Match  # type: ignore[no-any-return]
 
 
-_SPACE = r"[\s\v\x{1c}-\x{1f}\x{85}\pZ]+"  # what str.split takes for white space
+_SPACE = r"[\s\v\x1c-\x1f]+"  # what str.split takes for white space, of ASCII
 
 
 def _near(recipient: RecipientReport, text: str, alone: bool) -> str:
