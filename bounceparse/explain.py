@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ from bounceparse.rules import Rule, RuleSet, packaged_rules
 _MOST_HOPS = 50
 _HOP_CAP = 1000  # characters of a Received field that are looked at
 _CONTEXT = 60  # characters shown on each side of the span that decided
+_MOST_NAMES = 300  # of header fields: each is looked for in the whole header
 
 
 class Part(NamedTuple):
@@ -259,7 +261,7 @@ def _own_texts(mail: Mail, part: str) -> Iterator[str]:
         text = mail.header_text()
         yield collapse(text)
         lines = (line for line in text.split("\n") if line[:1] not in (" ", "\t"))
-        for name in dict.fromkeys(line.partition(":")[0].lower() for line in lines):
+        for name in islice(dict.fromkeys(line.partition(":")[0].lower() for line in lines), _MOST_NAMES):
             yield from mail.get_all(name)
             yield mail.line(name) or ""
     elif part == "text":
