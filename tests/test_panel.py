@@ -34,6 +34,7 @@ from bounceparse.outcomes import Status
 from bounceparse.reading import Place, ReadMessage
 from bounceparse.reports import Kind, Report
 from bounceparse.web.panel import visit, words
+from bounceparse.web.panel.charts import stacked
 
 __all__ = ["browser", "clock", "quick_passwords", "store"]
 
@@ -324,6 +325,40 @@ def test_held_mail_is_explained(browser: httpx.Client, store: Store) -> None:
     for told in ("ValueError: x", "qmail", "user-unknown", "no such user", "text/plain", "UID 9"):
         assert told in page, told
     assert browser.get("/held/one", params={"id": 999}).status_code == 404
+
+
+# Charts
+
+
+def test_bars_stand_on_each_other_in_proportion() -> None:
+    """What a chart draws is what its table says: heights as the numbers, nothing above the highest line, no gap."""
+    days = [f"2026-11-{day:02}" for day in range(1, 15)]
+    parts = {
+        "hardbounce": [day % 5 for day in range(14)],
+        "softbounce": [3 * day for day in range(14)],
+        "none": [0] * 14,
+    }
+    drawn = stacked(days, parts)
+    assert drawn.names == ("hardbounce", "softbounce")
+    bottom, top = drawn.lines[0].at, drawn.lines[-1].at
+    assert [line.text for line in drawn.lines] == ["0", "25", "50"]
+    for day in days:
+        bars = [bar for bar in drawn.bars if bar.label == day]
+        foot = bottom
+        for bar in bars:
+            assert bar.value == parts[bar.name][days.index(day)]
+            assert bar.height == pytest.approx((bottom - top) * bar.value / 50, abs=0.02)
+            assert bar.y + bar.height == pytest.approx(foot, abs=0.03)
+            foot = bar.y
+        assert foot >= top
+    shares = stacked(days, parts, share=True)
+    assert [line.text for line in shares.lines] == ["0 %", "50 %", "100 %"]
+    assert all(
+        sum(bar.height for bar in shares.bars if bar.label == day) == pytest.approx(bottom - top, abs=0.05)
+        for day in days[1:]
+    )
+    assert stacked(days, {}).bars == ()
+    assert stacked([], {"ok": []}).names == ()
 
 
 # Counting behind the pages

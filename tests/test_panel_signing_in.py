@@ -25,6 +25,7 @@ from panel_data import Clock
 from bounceparse.cli import main
 from bounceparse.db import Store, users
 from bounceparse.web.panel.app import PAGES
+from bounceparse.web.panel.throttle import Throttle
 from bounceparse.web.panel.visit import PanelSettings
 
 __all__ = ["browser", "clock", "quick_passwords", "store"]
@@ -126,6 +127,22 @@ def test_sign_ins_that_fail_are_throttled(browser: httpx.Client) -> None:
     assert answer.status_code == 429
     assert 1 <= int(answer.headers["retry-after"]) <= 900
     assert sign_in(browser, "jan").status_code == 303
+
+
+def test_each_failure_doubles_the_wait_up_to_a_quarter_of_an_hour() -> None:
+    """Once one has waited, one try is free; one that succeeds forgets them, and so does an hour."""
+    now = 0.0
+    throttle = Throttle(clock=lambda: now)
+    waits = []
+    for _ in range(16):
+        assert throttle.begin("ola", "192.0.2.1") == 0
+        waits.append(throttle.begin("ola", "192.0.2.1"))
+        now += waits[-1]
+    assert waits == [0, 0, 5, 10, 20, 40, 80, 160, 320, 640, *[900.0] * 6]
+    throttle.succeed("ola", "192.0.2.1")
+    assert [throttle.begin("ola", "192.0.2.1") for _ in range(6)] == [0] * 5 + [5]
+    now += 4000
+    assert [throttle.begin("ola", "192.0.2.1") for _ in range(6)] == [0] * 5 + [5]
 
 
 def test_behind_a_proxy_each_client_is_throttled_apart(store: Store) -> None:

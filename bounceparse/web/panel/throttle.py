@@ -10,6 +10,8 @@ from threading import Lock
 FREE = {"both": 5, "name": 30, "client": 30}
 """Failures without a wait: of one name from one client, of one name, of one client."""
 _FIRST, _LONGEST = 5.0, 900.0
+_FORGOTTEN = 3600.0
+"""Seconds after which what failed before counts no more."""
 _MOST = 10_000
 
 
@@ -29,7 +31,8 @@ class Throttle:
             if wait > 0:
                 return wait
             for key in _keys(name, client):
-                failures = self._failed.pop(key, (0, 0.0))[0] + 1
+                failures, until = self._failed.pop(key, (0, 0.0))
+                failures = 1 if now - until > _FORGOTTEN else failures + 1
                 over = failures - FREE[key[0]]
                 pause = min(_LONGEST, _FIRST * 2 ** min(over, 20)) if over >= 0 else 0.0
                 self._failed[key] = failures, now + pause
@@ -39,11 +42,12 @@ class Throttle:
 
     def succeed(self, name: str, client: str) -> None:
         """Forget the failures of this name and client; those from elsewhere go on counting."""
+        now = self._clock()
         with self._lock:
             for key in _keys(name, client):
                 failures = self._failed.pop(key, (0, 0.0))[0]
                 if key[0] != "both" and failures > 1:
-                    self._failed[key] = failures - 1, 0.0
+                    self._failed[key] = failures - 1, now
 
 
 def _keys(name: str, client: str) -> tuple[tuple[str, str], ...]:
