@@ -44,6 +44,16 @@ BOUNCES = (
 )
 
 
+_REQUEST = """\
+From: Marta Lis <marta@office.example>
+To: newsletter@shop.example
+Subject: please unsubscribe me
+Message-ID: <u1@office.example>
+
+Please unsubscribe me from your newsletter, I get too much mail.
+"""
+
+
 class Clock:
     """A clock that is set."""
 
@@ -68,6 +78,7 @@ def seed(store: Store, clock: Clock, now: datetime, *, a_day: int = 120) -> None
     clock.now = now
     store.sweep()
     _customer(store)
+    store.ingest(_REQUEST.encode())
     store.record_held(
         [
             ReadMessage(

@@ -104,7 +104,7 @@ def test_every_word_is_there_in_polish() -> None:
                 place = {"Refused": 1, "_error": 2, "self": 0}.get(name)
                 text = node.args[place] if place is not None and len(node.args) > place else None
                 used |= {text.value} if isinstance(text, ast.Constant) else set()
-    for table in (words.TRUST, words.LEVEL, words.WHY_IT_WAITS, words._SCOPES, visit._DONE):
+    for table in (words.TRUST, words.LEVEL, words.WHY_IT_WAITS, words._SCOPES, words._NAMELESS, visit._DONE):
         used |= set(table.values())
     used |= {"delivered", "waiting", "deferred", "softbounce", "hardbounce", "spambounce"}  # the parts of the charts
     polish = words.polish()

@@ -38,6 +38,7 @@ _SCOPES = {
     "list": "the list {who}",
     "from": "mail from {who}",
 }
+_NAMELESS = {"marketing": "marketing", "sender": "all mail of streams without a sender"}
 
 
 @cache
@@ -82,7 +83,9 @@ class Words:
     def scope(self, scope: str) -> str:
         """What a suppression reaches."""
         kind, _, who = scope.partition(":")
-        return self(_SCOPES.get(kind, "{who}"), who=who or self("mail without a sender"))
+        if not who and kind in _NAMELESS:
+            return self(_NAMELESS[kind])
+        return self(_SCOPES.get(kind, "{who}"), who=who)
 
 
 def clock_time(at: datetime) -> str:
