@@ -20,6 +20,8 @@ from documents import ROOT
 from servers import free_ports, skip
 from test_docs import command_of
 
+from bounceparse.config import load_settings
+
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 TIMERS = sorted((DEPLOY / "systemd").glob("*.timer"))
@@ -168,6 +170,14 @@ def test_the_services_are_held_back() -> None:
     assert "password" not in (DEPLOY / "compose.yaml").read_text("utf-8").lower().replace(
         "database_password", ""
     ).replace("postgres_password", "").replace("pgpassword", ""), "a password belongs into the environment"
+
+
+def test_the_environment_of_the_services_is_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable of ours is known, and the database is the one beside them."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in compose()["services"]["watch"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().database.url == "postgresql+psycopg://bounceparse@database/bounceparse"
 
 
 def test_the_check_of_the_served_container_tells_life_from_death(tmp_path: Path) -> None:

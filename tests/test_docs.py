@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -145,3 +146,11 @@ def test_every_metric_is_described() -> None:
     names = set(re.findall(r'"(bounceparse_[a-z_]+)"', source))
     assert len(names) > 12
     assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_extras_exist() -> None:
+    """What the pages tell to install in brackets is an extra of the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = [name for page in PAGES for name in re.findall(r"bounceparse\[([\w,]+)\]", page.read_text("utf-8"))]
+    assert len(named) > 5
+    assert {extra for name in named for extra in name.split(",")} <= set(project["optional-dependencies"])

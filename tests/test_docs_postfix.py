@@ -190,6 +190,10 @@ def test_a_bounce_handed_over_by_pipe_is_verified(root: Path, monkeypatch: pytes
         send(config, port, monkeypatch)
         own(root / "state")
         check(config, root)
+        told = CliRunner().invoke(
+            main, ["--config", str(config), "sent", "import", "--from", "postfix-log", str(root / "log")]
+        )
+        assert told.exit_code == 0 and "1 known" in told.output, told.output
 
 
 def test_a_bounce_handed_over_by_lmtp_is_verified(root: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
