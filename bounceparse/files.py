@@ -22,12 +22,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol, TypeVar
+from typing import BinaryIO, NamedTuple
 
 from bounceparse.errors import InputError
 from bounceparse.mime import Limits
 
-__all__ = ["STDIN", "Source", "in_batches", "read_files"]
+__all__ = ["STDIN", "Source", "read_files"]
 
 STDIN = "-"
 
@@ -48,28 +48,6 @@ class Source(NamedTuple):
 
     source: str
     raw: bytes
-
-
-class _HasRaw(Protocol):
-    @property
-    def raw(self) -> bytes: ...
-
-
-M = TypeVar("M", bound=_HasRaw)
-
-
-def in_batches(messages: Iterable[M], count: int, size: int) -> Iterator[list[M]]:
-    """``messages`` in lists that end at ``count`` of them, or at ``size`` bytes of raw mail."""
-    batch: list[M] = []
-    held = 0
-    for message in messages:
-        batch.append(message)
-        held += len(message.raw)
-        if len(batch) >= count or held >= size:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
 
 
 def read_files(

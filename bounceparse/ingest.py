@@ -37,24 +37,26 @@ and their outcomes are the ones that are there, because an outcome's key is made
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
-from bounceparse.errors import SchemaError, StoreError
-from bounceparse.files import in_batches
-from bounceparse.reading import Place, ReadMessage, Unread, held, read_batches
+from bounceparse.errors import MailboxError, SchemaError, StoreError
+from bounceparse.reading import Place, Prepare, ReadMessage, Unread, held, in_batches, read_batches
 from bounceparse.reports import Kind
 from bounceparse.rules import RuleSet
 
 REPLAY = "replay"
 """The account of messages that were replayed from files."""
 
-_BATCH = 200  # messages a transaction
+_BATCH = 500  # messages a transaction
 _BATCH_BYTES = 8_000_000
 _MARK_BATCH = 1000
+_NOTE_BATCH = 1000
+_MARKS_AHEAD = 2  # batches that are recorded and not marked yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,10 @@ class Recorded:
 
 class Store(Protocol):
     """What the loop needs of a database. Each method is one transaction, committed when it returns."""
+
+    @property
+    def prepare(self) -> Prepare | None:
+        """What is to be done with each message where it is read, before :meth:`record` gets it."""
 
     def lock(self, account: str, folder: str) -> AbstractContextManager[None]:
         """Hold the lock of a mailbox; raises ``MailboxLocked`` at once when somebody else has it."""
@@ -180,16 +186,18 @@ def poll_mailbox(
         new = _new(mailbox, store)
         if not dry_run:
             result.marked += _mark(line, store, _due(mailbox, store))
-        for messages in read_batches(line.fetch_ahead(_unread(mailbox, new)), jobs, rules):
-            if dry_run:
-                _count(result, messages, Recorded(outcomes=sum(len(message.outcomes) for message in messages)))
-            else:
-                recorded, messages = _record(store, messages)
-                _count(result, messages, recorded)
-                readable = [message.place.uid for message in messages if message.error is None]
-                result.marked += _mark(line, store, readable)
-            if progress:
-                progress(result, len(new))
+        prepare = None if dry_run else store.prepare
+        with _Marks(line, store, result) as marks:
+            for messages in read_batches(line.fetch_ahead(_unread(mailbox, new)), jobs, rules, prepare):
+                if dry_run:
+                    _count(result, messages, Recorded(outcomes=sum(len(message.outcomes) for message in messages)))
+                else:
+                    recorded, messages = _record(store, messages)
+                    _count(result, messages, recorded)
+                    marks.add([message.place.uid for message in messages if message.error is None])
+                if progress:
+                    progress(result, len(new))
+            marks.finish()
     return result
 
 
@@ -218,9 +226,9 @@ class _Line:
             coming = self._thread.submit(self._do, next, batches, None)
             yield batch
 
-    def mark(self, uids: Sequence[int]) -> None:
-        """As :meth:`Mailbox.mark`."""
-        self._thread.submit(self._do, self.mailbox.mark, uids).result()
+    def mark(self, uids: Sequence[int]) -> Future[None]:
+        """Have :meth:`Mailbox.mark` done when what was asked for before is done."""
+        return self._thread.submit(self._do, self.mailbox.mark, uids)
 
     def _do(self, command: Callable[..., Any], *arguments: Any) -> Any:
         if self._fault is not None:
@@ -230,6 +238,53 @@ class _Line:
         except BaseException as fault:
             self._fault = fault
             raise
+
+
+class _Marks:
+    """Marks what is recorded while the next batches are read, and notes it, many at a time.
+
+    What a crash leaves marked and not noted is pending: the next poll marks it again.
+    """
+
+    def __init__(self, line: _Line, store: Store, result: PollResult) -> None:
+        self._line, self._store, self._result = line, store, result
+        self._coming: deque[tuple[Sequence[int], Future[None]]] = deque()
+        self._marked: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MailboxError):  # what is marked by now need not be marked again
+            with suppress(MailboxError, StoreError):
+                self._collect(0)
+            with suppress(StoreError):
+                self._note()
+
+    def add(self, uids: Sequence[int]) -> None:
+        """Have these marked. Raises what went wrong with marking others."""
+        if uids:
+            self._coming.append((uids, self._line.mark(uids)))
+        self._collect(_MARKS_AHEAD)
+
+    def finish(self) -> None:
+        """Wait until all is marked, and note it."""
+        self._collect(0)
+        self._note()
+
+    def _collect(self, most: int) -> None:
+        while len(self._coming) > most or (self._coming and self._coming[0][1].done()):
+            uids, marking = self._coming.popleft()
+            marking.result()
+            self._marked += uids
+            self._result.marked += len(uids)
+            if len(self._marked) >= _NOTE_BATCH:
+                self._note()
+
+    def _note(self) -> None:
+        if self._marked:
+            _note(self._line, self._store, self._marked)
+            self._marked = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +366,14 @@ def _mark(line: _Line, store: Store, uids: Sequence[int]) -> int:
     """Mark and note that, a bounded number at a time; answers how many."""
     for at in range(0, len(uids), _MARK_BATCH):
         part = uids[at : at + _MARK_BATCH]
-        line.mark(part)
-        store.note_marked(line.mailbox.account, line.mailbox.folder, line.uidvalidity, part)
+        line.mark(part).result()
+        _note(line, store, part)
     return len(uids)
+
+
+def _note(line: _Line, store: Store, uids: Sequence[int]) -> None:
+    if uids:
+        store.note_marked(line.mailbox.account, line.mailbox.folder, line.uidvalidity, uids)
 
 
 def _count(result: PollResult, messages: Sequence[ReadMessage], recorded: Recorded) -> None:
@@ -338,8 +398,9 @@ def replay(
     """
     result = PollResult(REPLAY)
     unread = (Unread(Place(REPLAY, _absolute(source)), raw, len(raw)) for source, raw in sources)
-    for messages in read_batches(in_batches(unread, _BATCH, _BATCH_BYTES), jobs, rules):
-        recorded, messages = _record(store, [_placed_by_key(message) for message in messages])
+    prepare = _ByKey(store.prepare)
+    for messages in read_batches(in_batches(unread, _BATCH, _BATCH_BYTES), jobs, rules, prepare):
+        recorded, messages = _record(store, messages)
         _count(result, messages, recorded)
         if progress:
             progress(result, None)
@@ -351,7 +412,13 @@ def _absolute(source: str) -> str:
     return source if source.partition("#")[0] == "-" else os.path.abspath(source)  # noqa: PTH100 - may be no path
 
 
-def _placed_by_key(message: ReadMessage) -> ReadMessage:
-    """The message at a place that is its own: a path alone is none, its content may change."""
-    uid = int.from_bytes(message.key[:8], "big") >> 1
-    return replace(message, place=replace(message.place, uid=uid))
+@dataclass(frozen=True, slots=True)
+class _ByKey:
+    """Gives a message a place that is its own, since a path alone is none: its content may change."""
+
+    then: Prepare | None
+
+    def __call__(self, message: ReadMessage) -> ReadMessage:
+        uid = int.from_bytes(message.key[:8], "big") >> 1
+        message = replace(message, place=replace(message.place, uid=uid))
+        return message if self.then is None else self.then(message)

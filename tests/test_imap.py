@@ -360,7 +360,8 @@ def test_a_server_that_is_down_is_temporary(dovecot: Dovecot, store: Store) -> N
     dovecot.start()
     result = poll(dovecot, store)
     assert result.messages in (10, 20)  # the second batch may have been on its way already
-    assert (result.marked, len(list(store.outcomes()))) == (20, 30)
+    assert result.marked in (20, 30)  # so may the marks of the first have been
+    assert len(list(store.outcomes())) == 30
     assert dovecot.flags() == ["S"] * 30
 
 

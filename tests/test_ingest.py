@@ -61,6 +61,7 @@ class Memory:
 class MemoryStore:
     memory: Memory
     steps: Steps = field(default_factory=Steps)
+    prepare = None
 
     @contextmanager
     def lock(self, account: str, folder: str) -> Iterator[None]:
@@ -176,12 +177,18 @@ def test_a_second_poll_fetches_nothing() -> None:
 
 @pytest.mark.parametrize("after", ["seen", "move", "delete"])
 @pytest.mark.parametrize("moment", ["die_before", "die_after"])
-def test_a_crash_at_any_step_is_repaired_by_the_next_poll(after: str, moment: str) -> None:
-    """Killed before or after each step, then polled to the end: the state is that of an undisturbed poll."""
+def test_a_crash_at_any_step_is_repaired_by_the_next_poll(
+    after: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before or after each step, then polled to the end: the state is that of an undisturbed poll.
+
+    Marks are noted every other batch, so that several are marked and not noted.
+    """
+    monkeypatch.setattr(ingest, "_NOTE_BATCH", 4)
     undisturbed = filled()
     steps = Steps()
     poll(undisturbed, steps, after)
-    assert steps.count > 15
+    assert steps.count > 14
     for number in range(1, steps.count + 1):
         memory = filled()
         with pytest.raises(Crash):
@@ -380,7 +387,7 @@ def test_replay_is_idempotent_wherever_it_is_run_from(tmp_path: object, monkeypa
 
 @pytest.fixture
 def soon_pooled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_BEFORE_POOL", 2)
+    monkeypatch.setattr(reading, "_BEFORE_POOL", 8)
 
 
 @pytest.mark.usefixtures("soon_pooled")
@@ -409,7 +416,7 @@ def tell(result, total):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    ingest._BATCH = 4
+    ingest._BATCH, reading._BEFORE_POOL = 4, 8
     ingest.replay(((str(number), dsn(number)) for number in range(1000)), MemoryStore(Memory()), jobs=2, progress=tell)
 """
 
@@ -436,7 +443,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 def test_little_work_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A poll of a few messages must not pay for workers."""
     refuse: Callable[..., object] = lambda *_: pytest.fail("a pool was started")  # noqa: E731
-    monkeypatch.setattr(reading, "_read_in_pool", refuse)
+    monkeypatch.setattr(reading, "_by_workers", refuse)
     assert replay([(str(number), dsn(number)) for number in range(50)], MemoryStore(Memory()), jobs=8).fetched == 50
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -12,14 +13,14 @@ import click
 from bounceparse.cli.output import OUTCOME_HEADING, complain, json_line, outcome_line
 from bounceparse.cli.session import Session
 from bounceparse.errors import InputError
-from bounceparse.files import Source, in_batches, read_files
+from bounceparse.files import Source, read_files
+from bounceparse.reading import in_batches, share_out
 
 if TYPE_CHECKING:
     from bounceparse.rules import RuleSet
 
-_BATCH = 64  # messages that a worker gets at once,
+_BATCH = 200  # messages that are given to workers at once,
 _BATCH_BYTES = 1 << 20  # or fewer when they are large
-_AHEAD = 3  # batches a worker that may wait: what bounds memory
 
 
 @click.command(epilog="Example: bounceparse parse --json ~/Maildir bounces.mbox | jq .kind")
@@ -83,32 +84,20 @@ def answer_text(source: str, raw: bytes, rules: RuleSet | None) -> bytes:
 Answer = Callable[[str, bytes, "RuleSet | None"], bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class _Answerer:
+    """Answers a batch of messages, here or in a worker."""
+
+    answer: Answer
+    rules: RuleSet | None
+
+    def __call__(self, batch: list[Source]) -> list[bytes]:
+        return [b"".join([self.answer(source, raw, self.rules) for source, raw in batch])]
+
+
 def answer_all(messages: Iterable[Source], answer: Answer, jobs: int, rules: RuleSet | None) -> Iterator[bytes]:
-    """The answers to ``messages`` in their order, read by ``jobs`` processes where that is more than one."""
+    """The answers to ``messages`` in their order, read by ``jobs`` processes where there are many to read."""
     if jobs == 1:
         return (answer(source, raw, rules) for source, raw in messages)
-    return _answer_in_pool(messages, answer, jobs, rules)
-
-
-def _answer_in_pool(messages: Iterable[Source], answer: Answer, jobs: int, rules: RuleSet | None) -> Iterator[bytes]:
-    """The answers in the order of the messages, read by ``jobs`` processes."""
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    from bounceparse.reading import start_reader
-
-    # spawn: a forked worker would keep what its parent had open
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=start_reader, initargs=(rules,)) as pool:
-        waiting: deque[Future[bytes]] = deque()
-        for batch in in_batches(messages, _BATCH, _BATCH_BYTES):
-            waiting.append(pool.submit(_answer_batch, batch, answer))
-            if len(waiting) > jobs * _AHEAD:
-                yield waiting.popleft().result()
-        for future in waiting:
-            yield future.result()
-
-
-def _answer_batch(batch: list[Source], answer: Answer) -> bytes:
-    from bounceparse.reading import reader_rules
-
-    return b"".join([answer(source, raw, reader_rules()) for source, raw in batch])
+    work = _Answerer(answer, rules)
+    return chain.from_iterable(share_out(in_batches(messages, _BATCH, _BATCH_BYTES), jobs, work, work))

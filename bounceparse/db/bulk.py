@@ -7,8 +7,9 @@ takes new rows by COPY, which is cheaper by far than a message to and fro for ea
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -55,9 +56,15 @@ def insert_tuples(
 
 
 def copy_new(connection: Connection, table: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:
-    """COPY storable rows into a table of PostgreSQL, when each of them is new; else, and on SQLite, nothing is done."""
+    """COPY storable rows into a table of PostgreSQL, when each of them is new; else, and on SQLite, nothing is done.
+
+    In a transaction that says that they are new it goes without a savepoint, and raises ``IntegrityError``.
+    """
     if connection.dialect.name != "postgresql":
         return False
+    if connection.get_execution_options().get("bounceparse_fresh"):
+        copy_rows(connection, table, names, rows)
+        return True
     try:
         with connection.begin_nested():
             copy_rows(connection, table, names, rows)
@@ -95,11 +102,73 @@ def storable_rows(
     )
 
 
-def execute_many(connection: Connection, statement: sa.UpdateBase, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Execute a statement, which must be a module's constant, once for each of ``rows``; return the rows changed."""
-    plan = _plan(statement, connection.dialect)
-    values = _storable(plan, [plan.pick(row) for row in rows], connection.dialect)
-    return connection.exec_driver_sql(plan.sql, values).rowcount
+def execute_many(
+    connection: Connection, statement: sa.Update, rows: Sequence[Mapping[str, Any]], key: tuple[str, ...] | None = None
+) -> int:
+    """Execute an UPDATE, which must be a module's constant, for each of ``rows`` in order; return the rows changed.
+
+    Where ``key`` is given, rows that differ in these parameters never change the same row of the table: PostgreSQL takes
+    them by one statement then, as a table of JSON.
+    """
+    if key is None or connection.dialect.name != "postgresql":
+        plan = _plan(statement, connection.dialect)
+        values = _storable(plan, [plan.pick(row) for row in rows], connection.dialect)
+        return connection.exec_driver_sql(plan.sql, values).rowcount
+    together, names = _together(statement)
+    return sum(
+        connection.execute(together, {"given": json.dumps(part, default=_json_value)}).rowcount
+        for part in _rounds([{name: row[name] for name in names} for row in rows], key)
+    )
+
+
+def _rounds(rows: Iterable[Mapping[str, Any]], key: tuple[str, ...]) -> list[list[Mapping[str, Any]]]:
+    """The rows in lists of different keys: those that come again in a later one."""
+    rounds: list[list[Mapping[str, Any]]] = []
+    times: dict[tuple[Any, ...], int] = {}
+    for row in rows:
+        own = tuple([row[name] for name in key])
+        place = times[own] = times.get(own, -1) + 1
+        if place == len(rounds):
+            rounds.append([])
+        rounds[place].append(
+            {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
+        )
+    return rounds
+
+
+def _json_value(value: datetime | bytes) -> str:
+    return value.isoformat() if isinstance(value, datetime) else "\\x" + value.hex()
+
+
+@lru_cache(maxsize=64)
+def _together(statement: sa.Update) -> tuple[sa.Update, tuple[str, ...]]:
+    """An UPDATE of one row by parameters -> one of many rows by ``given``, a list of objects as JSON; its parameters."""
+    binds: dict[str, sa.BindParameter[Any]] = {}
+
+    def note(element: Any, **_: Any) -> None:
+        if isinstance(element, sa.BindParameter) and element.value is None:
+            binds[element.key] = element
+
+    visitors.replacement_traverse(statement, {}, note)
+    columns = [sa.column(name, _plain_type(bind.type)) for name, bind in binds.items()]
+    given = sa.func.json_to_recordset(sa.cast(sa.bindparam("given", type_=sa.Text), sa.JSON)).table_valued(
+        *columns, name="given"
+    )
+    given = given.render_derived(with_types=True)
+
+    def put(element: Any, **_: Any) -> Any:
+        if isinstance(element, sa.BindParameter) and element.key in binds:
+            return given.c[element.key]
+        return None
+
+    changed: sa.Update = visitors.replacement_traverse(statement, {}, put)  # type: ignore[assignment]
+    return changed, tuple(binds)
+
+
+def _plain_type(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    if isinstance(kind, Utc):
+        return sa.DateTime(timezone=True)
+    return sa.Text() if isinstance(kind, Text) else kind
 
 
 def _storable(plan: _Plan, rows: Sequence[Sequence[Any]], dialect: Dialect) -> list[tuple[Any, ...]]:

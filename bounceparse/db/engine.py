@@ -68,14 +68,18 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, *, wait: bool = True) -> Iterator[Connection]:
+    def write(self, *, wait: bool = True, by_key: bool = False, fresh: bool = False) -> Iterator[Connection]:
         """A transaction that writes, alone; it is committed when the block ends and rolled back when it raises.
 
-        Without ``wait`` it raises a temporary ``StoreError`` at once where another writer is at work.
+        Without ``wait`` it raises a temporary ``StoreError`` at once where another writer is at work. ``by_key`` says
+        that it looks at single rows: PostgreSQL would read a whole table that has grown since it was last analysed.
+        ``fresh`` says that what it inserts is new, so that it may raise :class:`DuplicateError` where it is not.
         """
         with self.transaction(write=True, wait=wait) as connection:
             if not self.is_sqlite:
-                connection.exec_driver_sql(f"{_STALLED}; {_LINE_UP}{'' if wait else ' NOWAIT'}")
+                seek = f"{_BY_INDEX}; " if by_key else ""
+                connection.exec_driver_sql(f"{_STALLED}; {seek}{_LINE_UP}{'' if wait else ' NOWAIT'}")
+                connection = connection.execution_options(bounceparse_fresh=fresh)
             with self._around(connection):
                 yield connection
 
@@ -135,7 +139,8 @@ class Database:
         except exc.TimeoutError as error:
             raise StoreError(f"{self.name}: all connections are busy", temporary=True) from error
         except exc.DatabaseError as error:
-            raise StoreError(f"{self.name}: {_words(error)}") from error
+            kind = DuplicateError if _sqlstate(error) == _UNIQUE_VIOLATION else StoreError
+            raise kind(f"{self.name}: {_words(error)}") from error
 
     def _require_some_file(self) -> None:
         """Raise where SQLite would make an empty file."""
@@ -171,14 +176,20 @@ class Database:
         return StoreError(f"{self.name}: {words.rstrip('.')}: {remedy}", temporary=not permanent)
 
 
+class DuplicateError(StoreError):
+    """A row that was inserted as a new one is there already."""
+
+
+_UNIQUE_VIOLATION = "23505"
 # The server asks a silent client whether it is still there, and gives up one that is gone after 50 seconds, whether or not
 # an answer was under way to it: what it held is free then.
 NOTICE_THE_DEAD = (
     "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;"
-    " SET tcp_user_timeout = 50000"
+    " SET tcp_user_timeout = 50000; SET jit = off"
 )
 # A writer that does nothing for so long has been stopped or cut off: all others wait for it.
 _STALLED = "SET LOCAL idle_in_transaction_session_timeout = '50s'"
+_BY_INDEX = "SET LOCAL enable_seqscan = off"
 _LINE_UP = "SELECT value FROM bounceparse_state WHERE name = 'seq' FOR UPDATE"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -67,6 +68,7 @@ class _Row(NamedTuple):
 
 
 _NAMES = ", ".join(_Row._fields)
+_key_of = attrgetter("message_key", "recipient_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ def prepare(batch: Iterable[SentMessage], life: Life, now: datetime) -> Prepared
         if one.token_id is not None
     ]
     streams_named = {one.stream: one for one in messages if one.stream}
-    return Prepared([_row(one, life, now) for one in messages], streams_named, given)
+    rows = [_row(one, life, now) for one in messages]
+    rows.sort(key=_key_of)  # an index takes what comes in its order in half the time
+    return Prepared(rows, streams_named, given)
 
 
 def add_sent(connection: Connection, batch: Prepared, now: datetime) -> tuple[int, set[str]]:
@@ -173,7 +177,8 @@ def forget_position(connection: Connection, resume: ImportPosition) -> None:
 def _add(connection: Connection, rows: Sequence[_Row]) -> int:
     new = insert_tuples(connection, sent, _Row._fields, rows)
     if new < len(rows):
-        execute_many(connection, _COMPLETE, [{f"b_{name}": getattr(row, name) for name in _KNOWN} for row in rows])
+        known = [{f"b_{name}": getattr(row, name) for name in _KNOWN} for row in rows]
+        execute_many(connection, _COMPLETE, known, ("b_message_key", "b_recipient_key"))
     return new
 
 

@@ -109,6 +109,7 @@ _ANY = sa.select(sent.c.id).limit(1)
 _ANY_PROVIDER = sa.select(sent.c.id).where(sent.c.provider_key.is_not(None)).limit(1)
 
 
+_OF_IDS = sa.select(*_ROW).where(listed(sent.c.id))
 _OF_SUBJECTS = sa.select(*_ROW, sent.c.subject).where(
     listed(sent.c.recipient_key, "recipients"),
     listed(sent.c.subject, "subjects"),
@@ -152,7 +153,7 @@ class Ledger:
             if value in bounds and bounds[value][0] not in single
             for recipient in lookup.recipients
         }
-        rows = {row.id: row for row in self._rows(sent.c.id, sorted(single))}
+        rows = {row.id: row for row in self._connection.execute(_OF_IDS, {"listed": sorted(single)})} if single else {}
         shared = {
             (row[-1], row.recipient_key): row
             for row in self._rows(sa.tuple_(column, sent.c.recipient_key), sorted(pairs), column)

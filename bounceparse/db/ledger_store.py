@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bounceparse import lazy
 from bounceparse.db import applying, intake, recording, sweeping
-from bounceparse.db.engine import Database
+from bounceparse.db.engine import Database, DuplicateError
 from bounceparse.db.intake import ImportPosition
 from bounceparse.db.ledger import SentMessage, parse_sent
 from bounceparse.db.sweeping import Swept
@@ -77,13 +77,19 @@ class LedgerStore:
         return new, known
 
     def _add_sent(self, batch: intake.Prepared, resume: ImportPosition | None, reached: int) -> int:
-        with self._database.write() as connection:
-            now = self._clock()
-            added, keys = intake.add_sent(connection, batch, now)
-            recording.rematch(connection, self._policy, now, keys, [row["id"] for row in batch.tokens])
-            if resume is not None:
-                intake.note_position(connection, resume, reached)
-        return added
+        def attempt(*, fresh: bool) -> int:
+            with self._database.write(by_key=True, fresh=fresh) as connection:
+                now = self._clock()
+                added, keys = intake.add_sent(connection, batch, now)
+                recording.rematch(connection, self._policy, now, keys, [row["id"] for row in batch.tokens])
+                if resume is not None:
+                    intake.note_position(connection, resume, reached)
+            return added
+
+        try:
+            return attempt(fresh=True)
+        except DuplicateError:
+            return attempt(fresh=False)
 
     def import_position(self, resume: ImportPosition) -> int:
         """How far an import of this very source had come when it was interrupted; 0 when it was not."""

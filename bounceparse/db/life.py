@@ -35,9 +35,9 @@ _RANK_TOLD = sa.case(
     else_=_rank(sent.c.status),
 )
 _OUTRANKS = sa.or_(
-    sa.bindparam("b_rank") > _RANK_TOLD,
+    sa.bindparam("b_rank", type_=sa.Integer) > _RANK_TOLD,
     sa.and_(
-        sa.bindparam("b_rank") == _RANK_TOLD,
+        sa.bindparam("b_rank", type_=sa.Integer) == _RANK_TOLD,
         sa.func.coalesce(sent.c.status_at < _bind("status_at"), sa.true()),
     ),
 )
@@ -58,9 +58,9 @@ _LOG = (
     .where(
         *_OF_ROW,
         sa.or_(
-            sa.bindparam("b_rank") > _rank(sent.c.logged_status),
+            sa.bindparam("b_rank", type_=sa.Integer) > _rank(sent.c.logged_status),
             sa.and_(
-                sa.bindparam("b_rank") == _rank(sent.c.logged_status),
+                sa.bindparam("b_rank", type_=sa.Integer) == _rank(sent.c.logged_status),
                 sa.func.coalesce(sent.c.logged_at < _bind("logged_at"), sa.true()),
             ),
         ),
@@ -104,7 +104,7 @@ def log_statuses(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> N
         {**{f"b_{name}": value for name, value in row.items()}, "b_rank": RANK[row["logged_status"]]} for row in rows
     ]
     for statement in (_LOG, _MOVE_AS_LOGGED):
-        execute_many(connection, statement, told)
+        execute_many(connection, statement, told, ("b_message_key", "b_recipient_key"))
 
 
 def move_statuses(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -126,7 +126,7 @@ def move_statuses(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> 
             unsubscribes.append(told)
     for statement, parameters in ((_MOVE, moves), (_COMPLAINED, complaints), (_UNSUBSCRIBED, unsubscribes)):
         if parameters:
-            execute_many(connection, statement, parameters)
+            execute_many(connection, statement, parameters, ("b_id",))
 
 
 def _move(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def restore_statuses(connection: Connection, before: Iterable[sa.Row[Any]], life
             if values != tuple(row[-len(_JUDGED) :])
         ]
         if changes:
-            execute_many(connection, _JUDGE, changes)
+            execute_many(connection, _JUDGE, changes, ("b_id",))
 
 
 def _judge(row: sa.Row[Any], told: Iterable[sa.Row[Any]], life: Life, now: datetime) -> tuple[Any, ...]:

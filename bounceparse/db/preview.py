@@ -13,9 +13,10 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.causes import Cause
 from bounceparse.db.judging import counting_causes
-from bounceparse.db.rows import RecordedOutcome, new_outcomes, recorded_outcome
+from bounceparse.db.rows import RecordedOutcome, recorded_outcome
 from bounceparse.db.standings import Standing
 from bounceparse.db.tables import outcomes
+from bounceparse.drafts import new_outcomes
 from bounceparse.policy import Policy
 from bounceparse.reading import ReadMessage
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,10 +11,10 @@ from sqlalchemy.engine import Connection
 
 from bounceparse.clues import Clues
 from bounceparse.db.ledger import Ledger
-from bounceparse.db.rows import NewOutcome
 from bounceparse.db.tables import sent, streams
 from bounceparse.db.tokens import messages_of_tokens
 from bounceparse.db.types import stored_key
+from bounceparse.drafts import ASKING, DraftOutcome, NewOutcome
 from bounceparse.match import Match, Sent, match, settle_by_signature
 from bounceparse.outcomes import Status, Trust
 from bounceparse.reading import ReadMessage
@@ -26,12 +25,10 @@ from bounceparse.requests import (
     is_authenticated,
     is_for_requests,
     is_signed,
-    reporter_auth,
 )
-from bounceparse.signatures import Signature, find_signature
+from bounceparse.signatures import Signature
 from bounceparse.verp import Purpose, Verdict
 
-_ASKING = (Status.UNSUBSCRIBE.value, Status.COMPLAINT.value)
 _UNSUBSCRIBE = f"token:{Purpose.UNSUBSCRIBE}"
 UNAUTHENTICATED = "unauthenticated"
 """The evidence of a complaint that must be authentic for its own From domain and is not (RFC 9477 section 4)."""
@@ -66,28 +63,28 @@ def check_signatures(batch: Iterable[ReadMessage], settings: RequestSettings) ->
         message.key
         for message in batch
         if message.place.account in settings.check_dkim
-        and any(outcome.status in _ASKING for outcome in message.outcomes)
+        and any(outcome.status in ASKING for outcome in message.outcomes)
         and not is_authenticated(message.report, message.place.account, settings)
         and is_signed(message.report, message.raw)
     ]
     return replace(settings, authentic=frozenset(found)) if found else settings
 
 
-def prove(
-    connection: Connection, fresh: Sequence[NewOutcome], settings: RequestSettings, now: datetime
-) -> list[Proven]:
+def prove(connection: Connection, fresh: Sequence[DraftOutcome], settings: RequestSettings) -> list[Proven]:
     """What proves each new outcome: its token, else the ledger, and of a request also who asks."""
-    signatures = [_signature_of(new, settings, now) for new in fresh]
-    clues = [new.clues() for new in fresh]
-    known = messages_of_tokens(connection, [one.token_id for one in signatures if one])
+    known = messages_of_tokens(connection, [one.signature.token_id for one in fresh if one.signature])
     proven = []
-    for new, signature, one, found in zip(fresh, signatures, clues, match(clues, Ledger(connection)), strict=True):
-        named = Clues((), ()) if isinstance(new.item, UnsubscribeRequest) else one
-        by_token = settle(signature, known, found, named)
-        told = by_token._replace(reporter_auth=_reporter_auth(new.message, settings))
-        if new.outcome.status in _ASKING:
-            told = _prove_request(connection, new, told, settings)
-        elif "forwarded" in new.message.report.defects:
+    for new, found in zip(fresh, match([one.clues for one in fresh], Ledger(connection)), strict=True):
+        asking = new.whole
+        named = Clues((), ()) if asking is not None and isinstance(asking.item, UnsubscribeRequest) else new.clues
+        told = settle(new.signature, known, found, named)
+        if asking is not None:
+            told = told._replace(reporter_auth=_reporter_auth(asking.message, new.reporter_auth, settings))
+        elif new.reporter_auth is not None:
+            told = told._replace(reporter_auth=new.reporter_auth)
+        if asking is not None and asking.outcome.status in ASKING:
+            told = _prove_request(connection, asking, told, settings)
+        elif new.by_hand:
             told = distrust_hands(told)
         proven.append(told)
     return proven
@@ -98,12 +95,6 @@ def distrust_hands(proven: Proven) -> Proven:
     if proven.match.trust in (Trust.VERIFIED, Trust.FORGED):
         return proven
     return proven._replace(match=Match(None, Trust.UNVERIFIED, proven.match.matched_by, BY_HAND))
-
-
-def _signature_of(new: NewOutcome, settings: RequestSettings, now: datetime) -> Signature | None:
-    if new.item is None or not settings.keyring.keys:
-        return None
-    return find_signature(new.item, new.message.report, new.envelope, settings, now.date())
 
 
 def settle(signature: Signature | None, known: Mapping[int, Sent], ladder: Match, clues: Clues) -> Proven:
@@ -119,9 +110,8 @@ def settle(signature: Signature | None, known: Mapping[int, Sent], ladder: Match
     return Proven(found, authenticated=holds, token_id=signature.token_id)
 
 
-def _reporter_auth(message: ReadMessage, settings: RequestSettings) -> str | None:
-    """What was found of the reporter's authenticity: by our own server, else by checking the signature here."""
-    told = reporter_auth(message.report, message.place.account, settings)
+def _reporter_auth(message: ReadMessage, told: str | None, settings: RequestSettings) -> str | None:
+    """What was found of the reporter's authenticity: ``told`` by our own server, or by checking the signature here."""
     if message.key in settings.authentic:
         return f"dkim=pass header.from={from_domain(message.report)}"
     return told
@@ -214,7 +204,7 @@ def latest_by_sender(connection: Connection, address: str | None) -> list[Sent]:
 def mark_rows(rows: Sequence[dict[str, Any]], proven: Sequence[Proven]) -> None:
     """Write what was proven into the rows of outcomes."""
     for row, one in zip(rows, proven, strict=True):
-        row["authenticated"] = one.authenticated and row["status"] in _ASKING
+        row["authenticated"] = one.authenticated and row["status"] in ASKING
         row["token_id"] = one.token_id
         row["reporter_auth"] = one.reporter_auth
         row["anonymous"] = one.anonymous

@@ -24,10 +24,11 @@ from sqlalchemy.engine import Connection
 from bounceparse.db import recording
 from bounceparse.db.proving import BY_HAND, UNCOUNTED, Proven, mark_rows, prove
 from bounceparse.db.requests import note_waiting
-from bounceparse.db.rows import NewOutcome, matched_columns, new_outcomes, outcome_row
+from bounceparse.db.rows import matched_columns, outcome_row
 from bounceparse.db.tables import history, messages, outcomes
 from bounceparse.db.types import storable
 from bounceparse.diagnosis import UNDEFINED
+from bounceparse.drafts import NewOutcome, draft_outcome, new_outcomes
 from bounceparse.match import UNMATCHED, Match, matched_status
 from bounceparse.outcomes import REASONS, Status, Trust
 from bounceparse.policy import Policy
@@ -207,7 +208,7 @@ def _today(
     Also what a request proves that was not taken for one before: it acts, or waits for a person, as a new one would.
     """
     if new.outcome.status in _ASKING and row.classified_status != new.outcome.status:
-        (proven,) = prove(connection, [new], settings, now)
+        (proven,) = prove(connection, [draft_outcome(new, settings, now.date())], settings)
         found = outcome_row(new, proven.match, row.seq, row.recorded_at)
         mark_rows([found], [proven])
         return _as_change(found, row), proven
@@ -234,9 +235,9 @@ def _matched(
     if new.outcome.status in _ASKING:  # what proved it when it came may be gone by now
         return {name: before[name] for name in (*_MATCH_DECIDES, "status", "authenticated")}
     if any(_plain(found[name]) != before[name] for name in _CLUES):
-        again = prove(connection, [new], settings, row.recorded_at)[
-            0
-        ].match  # a token is as good as it was when it came
+        # a token is as good as it was when it came
+        (proven,) = prove(connection, [draft_outcome(new, settings, row.recorded_at.date())], settings)
+        again = proven.match
         if again.sent is not None:
             return matched_columns(
                 again, new.outcome.status, new.outcome.recipient, new.outcome.list_id, found["from_domain"]

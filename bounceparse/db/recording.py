@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -26,10 +25,11 @@ from bounceparse.db.numbers import LEDGER, REMATCHED, numbers, set_number, take_
 from bounceparse.db.proving import Proven, mark_rows, prove
 from bounceparse.db.rematching import match_again
 from bounceparse.db.requests import note_waiting
-from bounceparse.db.rows import NewOutcome, event_key, is_replay, limited_event, new_outcomes, outcome_row
+from bounceparse.db.rows import event_key, is_replay, limited_event, matched_row
 from bounceparse.db.tables import UNSETTLED, messages, outcomes
 from bounceparse.db.tombstones import NOTHING_KEPT, erased_keys
 from bounceparse.db.types import Utc
+from bounceparse.drafts import Drafter, DraftOutcome, draft_of
 from bounceparse.ingest import Recorded
 from bounceparse.policy import Policy
 from bounceparse.reading import ReadMessage
@@ -49,12 +49,15 @@ def record_messages(
 
     Of a report that was erased only its place is noted, so that it is not fetched again.
     """
-    rows = [_message_row(one, now, raw_limit) for one in batch]
+    drafter = Drafter(settings, raw_limit, now.date())
+    batch = [drafter(one) for one in batch]
+    rows = [{**draft_of(one).row, "recorded_at": now} for one in batch]
     if erased := erased_keys(connection, [one.key for one in batch]):
         batch = [one for one in batch if one.key not in erased]
         rows = [{**row, **NOTHING_KEPT} if row["key"] in erased else row for row in rows]
     written = insert_new(connection, messages, rows)
-    every = {new.key: new for one in batch for new in new_outcomes(one, settings)}
+    told = [new for one in batch for new in draft_of(one).outcomes]
+    every = {new.key: new for new in told}
     known = _known_keys(connection, list(every))
     fresh = [new for new in every.values() if new.key not in known]
     proven: list[Proven] = []
@@ -63,48 +66,30 @@ def record_messages(
         insert_new(connection, outcomes, new_rows)
         move_statuses(connection, new_rows)
         update_standing(connection, new_rows, policy, now)
-    note_waiting(connection, batch, fresh, proven, now)
-    return Recorded(written, sum(len(one.outcomes) for one in batch), len(fresh))
-
-
-def _message_row(one: ReadMessage, now: datetime, raw_limit: int) -> dict[str, Any]:
-    """A held message keeps its bytes: it is to be read again when the reader's fault is mended."""
-    kept = one.raw[:raw_limit] if one.error is None else one.raw
-    return {
-        "account": one.place.account,
-        "folder": one.place.folder,
-        "uidvalidity": one.place.uidvalidity,
-        "uid": one.place.uid,
-        "key": one.key,
-        "size": one.size,
-        "kind": one.report.kind.value,
-        "dialect": one.report.dialect,
-        "defects": " ".join(one.report.defects),
-        "from_address": one.report.from_address,
-        "subject": one.report.subject,
-        "error": one.error,
-        "raw": zlib.compress(kept, 1) if kept else None,
-        "recorded_at": now,
-    }
+    asked = [(new.whole, one) for new, one in zip(fresh, proven, strict=True) if new.whole is not None]
+    note_waiting(connection, batch, [new for new, _ in asked], [one for _, one in asked], now)
+    return Recorded(written, len(told), len(fresh))
 
 
 def _known_keys(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
     known: set[bytes] = set()
     for part in chunks(keys):
-        marks = ", ".join([mark] * len(part))
-        query = f"SELECT key FROM bounceparse_outcomes WHERE key IN ({marks})"  # noqa: S608
-        known.update(bytes(row[0]) for row in connection.exec_driver_sql(query, tuple(part)))
+        if connection.dialect.name == "sqlite":
+            marks, given = f"IN ({', '.join('?' * len(part))})", tuple(part)
+        else:
+            marks, given = "= ANY (%s)", (list(part),)  # type: ignore[assignment]
+        query = f"SELECT key FROM bounceparse_outcomes WHERE key {marks}"  # noqa: S608
+        known.update(bytes(row[0]) for row in connection.exec_driver_sql(query, given))
     return known
 
 
 def _outcome_rows(
-    connection: Connection, fresh: Sequence[NewOutcome], settings: RequestSettings, now: datetime
+    connection: Connection, fresh: Sequence[DraftOutcome], settings: RequestSettings, now: datetime
 ) -> tuple[list[dict[str, Any]], list[Proven]]:
-    proven = prove(connection, fresh, settings, now)
+    proven = prove(connection, fresh, settings)
     first = take_seq(connection, len(fresh))
     rows = [
-        outcome_row(new, found.match, first + place, now)
+        matched_row(new.columns, new.returned_from, found.match, first + place, now)
         for place, (new, found) in enumerate(zip(fresh, proven, strict=True))
     ]
     mark_rows(rows, proven)
@@ -219,6 +204,7 @@ def rematch(
 
 
 _YOUNG = sa.select(*_UNSETTLED).where(sa.text(UNSETTLED), outcomes.c.recorded_at > sa.bindparam("since", type_=Utc()))
+_ANY_UNSETTLED = sa.select(outcomes.c.id).where(sa.text(UNSETTLED)).limit(1)
 _YOUNG_OF_KEYS = _YOUNG.where(listed(outcomes.c.message_key))
 _YOUNG_OF_TOKENS = _YOUNG.where(listed(outcomes.c.token_id))
 _YOUNG_AFTER = _YOUNG.where(outcomes.c.id > sa.bindparam("last")).order_by(outcomes.c.id).limit(1000)
@@ -228,6 +214,8 @@ def _unsettled(
     connection: Connection, since: datetime, keys: Iterable[str] | None, tokens: Iterable[int]
 ) -> Iterator[Sequence[sa.Row[Any]]]:
     if keys is not None:
+        if connection.execute(_ANY_UNSETTLED).first() is None:
+            return
         yield connection.execute(_YOUNG_OF_KEYS, {"since": since, "listed": sorted(keys)}).all()
         if listed_tokens := sorted(tokens):
             yield connection.execute(_YOUNG_OF_TOKENS, {"since": since, "listed": listed_tokens}).all()
@@ -259,6 +247,7 @@ def rewrite(
             {"b_id": row["id"], "b_seq": first + place, **{f"b_{name}": row[name] for name in names}}
             for place, row in enumerate(rows)
         ],
+        ("b_id",),
     )
     move_statuses(connection, rows)
     update_standing(connection, rows, policy, now)

@@ -16,9 +16,9 @@ from bounceparse.db import manual
 from bounceparse.db.audit import note_audit
 from bounceparse.db.bulk import insert_new
 from bounceparse.db.proving import UNKNOWN_ADDRESS, Proven, latest_by_sender
-from bounceparse.db.rows import NewOutcome
 from bounceparse.db.tables import messages, requests, standing, streams, tokens
 from bounceparse.db.types import stored_key
+from bounceparse.drafts import NewOutcome
 from bounceparse.errors import ConfigError
 from bounceparse.match import UNMATCHED, Sent
 from bounceparse.outcomes import Status, Trust

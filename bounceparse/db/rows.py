@@ -2,87 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy.engine import Row
 
 from bounceparse.addresses import domain_key
-from bounceparse.causes import DOMAIN_REASONS
-from bounceparse.clues import Clue, Clues, Key, from_domain, ladder, message_key
+from bounceparse.clues import from_domain
 from bounceparse.codes import Action, Phase
-from bounceparse.dates import parse_date
-from bounceparse.db.types import storable, storable_time, stored_key
+from bounceparse.db.types import stored_key
+from bounceparse.drafts import NewOutcome, told_columns
 from bounceparse.match import Match, matched_status
 from bounceparse.outcomes import Evidence, Fault, Outcome, Status, Trust
-from bounceparse.reading import ReadMessage
-from bounceparse.reports import DeliveryReport, FeedbackReport, Item, OriginalMessage, RecipientReport
-from bounceparse.rewriting import find_provider_id, find_verp_recipient
-from bounceparse.signatures import TokenSettings, envelope_recipients
-
-
-class NewOutcome(NamedTuple):
-    """An outcome on its way into the database, with its key and what of the report it came from.
-
-    ``told`` is the recipient's part of a delivery report; ``envelope`` the addresses to which our own server says that it
-    delivered the report.
-    """
-
-    key: bytes
-    message: ReadMessage
-    outcome: Outcome
-    item: Item | None
-    told: RecipientReport | None = None
-    envelope: tuple[str, ...] = ()
-
-    @property
-    def original(self) -> OriginalMessage | None:
-        """What the report tells of the message that it is about."""
-        return getattr(self.item, "original", None)
-
-    def clues(self) -> Clues:
-        """What may lead to the sent message."""
-        outcome, original = self.outcome, self.original
-        found = ladder(
-            message_key(outcome.message_id),
-            original.message_id_from if original is not None else None,
-            outcome.envelope_id,
-            (outcome.original_recipient, outcome.recipient, outcome.final_recipient),
-            self.own_id,
-        )
-        steps = found.ladder
-        if provider_id := self.provider_id:
-            steps = (*steps, Clue(Key.MESSAGE_ID, provider_id, "provider-id"))
-        recipients = tuple([storable(recipient) for recipient in found.recipients])
-        hint = None if recipients else self._hint()
-        return Clues(
-            steps, recipients, hint, outcome.subject, self.at, storable(found.failing) if found.failing else None
-        )
-
-    @property
-    def own_id(self) -> str | None:
-        """What the sender's own header in the returned message held."""
-        return storable(self.original.own_id) if self.original is not None and self.original.own_id else None
-
-    @property
-    def provider_id(self) -> str | None:
-        """The provider's id in the return path that it gave the message."""
-        returned = self.original.return_path if self.original is not None else None
-        return find_provider_id(returned) if returned else None
-
-    @property
-    def at(self) -> datetime | None:
-        """When it happened, as far as that is told."""
-        return storable_time(self.outcome.occurred_at)
-
-    def _hint(self) -> str | None:
-        """The recipient that an unsigned VERP address names: of the envelope, else of the returned message."""
-        returned = self.original.return_path if self.original is not None else None
-        found = (find_verp_recipient(address) for address in (*self.envelope, returned or ""))
-        return next((stored_key(one) for one in found if one), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,96 +60,28 @@ class RecordedOutcome:
         }
 
 
-def new_outcomes(message: ReadMessage, settings: TokenSettings = TokenSettings()) -> list[NewOutcome]:  # noqa: B008
-    """The outcomes of a message with their keys.
-
-    An outcome's key is SHA-256 over the report key, the final recipient and the outcome's place in the report: nothing
-    that a rule, the ledger or the policy decides.
-    """
-    if not message.outcomes:
-        return []
-    envelope = envelope_recipients(message.report, message.raw, message.place.account, settings)
-    sources = _sources(message)
-    found = []
-    for place, outcome in enumerate(message.outcomes):
-        named = outcome.final_recipient or outcome.recipient or ""
-        digest = hashlib.sha256(message.key)
-        digest.update(f"\n{place}\n{named}".encode("utf-8", "surrogatepass"))
-        item, told = sources[min(place, len(sources) - 1)] if sources else (None, None)
-        found.append(NewOutcome(digest.digest(), message, outcome, item, told, envelope))
-    return found
-
-
-def _sources(message: ReadMessage) -> list[tuple[Item, RecipientReport | None]]:
-    """What each outcome of a message came from: ``classify`` makes them in the order of the items and their recipients."""
-    found: list[tuple[Item, RecipientReport | None]] = []
-    for item in message.report.items:
-        if isinstance(item, DeliveryReport):
-            found += [(item, told) for told in item.recipients or (None,)]
-        elif isinstance(item, FeedbackReport):
-            found += [(item, None)] * max(1, len(item.recipients))
-        else:
-            found.append((item, None))
-    return found
-
-
 def outcome_row(new: NewOutcome, found: Match, seq: int, now: datetime) -> dict[str, Any]:
     """The row of ``outcomes`` for a new outcome and its match.
 
     What its token and its reporter's authenticity prove is written by :func:`bounceparse.db.requests.mark_rows`.
     """
-    outcome = new.outcome
-    original = new.original
-    evidence = outcome.evidence
-    occurred_at = new.at
+    return matched_row(told_columns(new), from_domain(new.original), found, seq, now)
+
+
+def matched_row(
+    told: Mapping[str, Any], returned_from: str | None, found: Match, seq: int, now: datetime
+) -> dict[str, Any]:
+    """As :func:`outcome_row`, from :func:`told_columns` and the domain of the returned message's From."""
+    occurred_at = told["occurred_at"]
+    status = Status(told["classified_status"])
     return {
+        **told,
         "seq": seq,
-        "key": new.key,
-        "report_key": new.message.key,
-        "kind": new.message.report.kind.value,
-        "classified_status": outcome.status.value,
-        "reason": outcome.reason,
-        "fault": outcome.fault.value if outcome.fault else None,
-        "reported_recipient": outcome.recipient,
-        "original_recipient": outcome.original_recipient,
-        "final_recipient": outcome.final_recipient,
-        "message_id": outcome.message_id,
-        "envelope_id": outcome.envelope_id,
-        "feedback_id": outcome.feedback_id,
-        "action": outcome.action.value if outcome.action else None,
-        "enhanced_status": outcome.enhanced_status,
-        "smtp_code": outcome.smtp_code,
-        "diagnostic": outcome.diagnostic,
-        "smtp_phase": outcome.smtp_phase.value if outcome.smtp_phase else None,
-        "reporting_mta": outcome.reporting_mta,
-        "remote_mta": outcome.remote_mta,
-        "sending_ip": outcome.sending_ip,
-        "provider": outcome.provider,
-        "blocklist": outcome.blocklist,
-        "help_url": outcome.help_url,
-        "subject": outcome.subject,
-        "occurred_at": occurred_at,
-        "evidence_rule": evidence.rule,
-        "evidence_part": evidence.part,
-        "evidence_matched": evidence.matched,
-        "evidence_dialect": evidence.dialect,
-        "mailbox": new.message.place.account,
         "recorded_at": now,
-        "message_key": message_key(outcome.message_id),
-        "message_id_from": original.message_id_from if original is not None else None,
-        "of_domain": outcome.reason in DOMAIN_REASONS,
         "event_at": occurred_at if occurred_at is not None and occurred_at < now else now,
         "is_copy": False,
-        "own_id": new.own_id or new.provider_id,
-        "will_retry_until": _will_retry_until(new.told),
-        **matched_columns(found, outcome.status, outcome.recipient, outcome.list_id, from_domain(original)),
+        **matched_columns(found, status, told["reported_recipient"], told["list_id"], returned_from),
     }
-
-
-def _will_retry_until(told: RecipientReport | None) -> datetime | None:
-    """Until when the reporting server says that it goes on trying (RFC 3464 section 2.3.9)."""
-    text = told.will_retry_until if told is not None else None
-    return storable_time(parse_date(text)) if text else None
 
 
 def matched_columns(

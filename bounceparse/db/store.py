@@ -19,10 +19,11 @@ from bounceparse.db import backscatter, polls, recording
 from bounceparse.db.api_store import ApiStore
 from bounceparse.db.backscatter import Backscatter
 from bounceparse.db.clicks import Clicks
-from bounceparse.db.engine import Database, chunks
+from bounceparse.db.engine import Database, DuplicateError, chunks
 from bounceparse.db.health_store import HealthStore
 from bounceparse.db.keeping_store import KeepingStore
 from bounceparse.db.ledger_store import LedgerStore
+from bounceparse.db.listed import listed
 from bounceparse.db.locks import Fence, check_fences, hold_lock
 from bounceparse.db.outbox import telling
 from bounceparse.db.panel_store import PanelStore
@@ -34,6 +35,7 @@ from bounceparse.db.schema import require_current
 from bounceparse.db.standings import Standing, mailable, standing_of
 from bounceparse.db.tables import messages, outcomes
 from bounceparse.db.types import stored_key
+from bounceparse.drafts import Drafter
 from bounceparse.errors import ConfigError, MailboxLocked
 from bounceparse.health import HealthSettings
 from bounceparse.ingest import Recorded
@@ -51,6 +53,7 @@ else:  # a poll needs none of them
     manual, queries = lazy.module("bounceparse.db.manual"), lazy.module("bounceparse.db.queries")
 
 _CHECK_BATCH = 2000
+_DOUBTFUL = 20  # batches behind one that was recorded already, which are looked at before they are written
 
 
 def _utc_now() -> datetime:
@@ -91,6 +94,7 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore, A
         self._fences: dict[tuple[str, str], Fence | None] = {}
         self._clicks = Clicks(self._database)
         self._taking = Lock()
+        self._doubtful = 0
         self._closing = Event()
         try:
             require_current(self._database)
@@ -153,21 +157,38 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore, A
         with self._database.read() as connection:
             return set(connection.execute(marked).scalars())
 
+    @property
+    def prepare(self) -> Drafter:
+        """Makes of a message what recording needs; workers that read do it there."""
+        return Drafter(self._request_settings, self._raw_limit, self._clock().date())
+
     def record(self, messages: Iterable[ReadMessage]) -> Recorded:
         """Write messages, outcomes (matched to the ledger), sent statuses and standing; idempotent."""
         return self._record(messages, wait=True)
 
     def _record(self, messages: Iterable[ReadMessage], *, wait: bool) -> Recorded:
-        batch = list(messages)
+        prepare = self.prepare
+        batch = [prepare(message) for message in messages]
         if not batch:
             return Recorded()
         settings = check_signatures(batch, self._request_settings)
         held = self._held((one.place.account, one.place.folder) for one in batch)
-        with self._database.write(wait=wait) as connection:
-            check_fences(connection, held)
-            return recording.record_messages(
-                connection, batch, self._policy, self._clock(), raw_limit=self._raw_limit, settings=settings
-            )
+
+        def attempt(*, fresh: bool) -> Recorded:
+            with self._database.write(wait=wait, by_key=True, fresh=fresh) as connection:
+                check_fences(connection, held)
+                return recording.record_messages(
+                    connection, batch, self._policy, self._clock(), raw_limit=self._raw_limit, settings=settings
+                )
+
+        if self._doubtful:
+            self._doubtful -= 1
+        else:
+            try:
+                return attempt(fresh=True)
+            except DuplicateError:  # some of it is recorded, as with a replay that is repeated: so is what follows
+                self._doubtful = _DOUBTFUL
+        return attempt(fresh=False)
 
     def record_held(self, messages: Iterable[ReadMessage]) -> Recorded:
         """Record messages that were held and have been read again; their held rows are replaced."""
@@ -191,11 +212,13 @@ class Store(LedgerStore, PolicyStore, RequestStore, HealthStore, KeepingStore, A
     def note_marked(self, account: str, folder: str, uidvalidity: int, uids: Iterable[int]) -> None:
         """Note that these messages are marked, moved or deleted on the server."""
         place = _place(account, folder, uidvalidity)
-        with self._database.write() as connection:
+        # the bounds keep a scan of the index from looking at every message of the folder
+        within = messages.c.uid.between(sa.bindparam("first"), sa.bindparam("last"))
+        marked = sa.update(messages).where(*place, within, listed(messages.c.uid)).values(marked_at=self._clock())
+        with self._database.write(by_key=True) as connection:
             check_fences(connection, self._held([(account, folder)]))
             for part in chunks(sorted(uids)):
-                marked = sa.update(messages).where(*place, messages.c.uid.in_(part))
-                connection.execute(marked.values(marked_at=self._clock()))
+                connection.execute(marked, {"listed": part, "first": part[0], "last": part[-1]})
 
     def confirm(self, account: str, folder: str, consequence: str) -> None:
         """Note that a person agrees to what polls do in this folder (``ImapAccount.consequence``)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,29 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from bounceparse.addresses import address_key
+from bounceparse.stored import is_storable, storable, storable_time, stored_key
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+__all__ = ["BigId", "Text", "Utc", "is_storable", "storable", "storable_time", "stored_key", "time_text"]
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """A primary key of 64 bits. SQLite numbers rows by itself only where the type says INTEGER."""
-
-
-def storable(text: str) -> str:
-    """``text`` as a database can hold it: plain ``str``, NUL and lone surrogates replaced by U+FFFD."""
-    if type(text) is not str:
-        text = str.__str__(text)
-    return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
-
-
-def is_storable(text: str) -> bool:
-    """Whether :func:`storable` would change nothing in ``text``."""
-    return (text.isascii() and "\x00" not in text) or _UNSTORABLE.search(text) is None
-
-
-def stored_key(address: str) -> str:
-    """The address key as it is stored and compared."""
-    return storable(address_key(address))
 
 
 class Text(TypeDecorator[str]):
@@ -76,13 +58,3 @@ def time_text(value: datetime) -> str:
             raise ValueError(f"a time without a zone cannot be stored: {value}")
         value = value.astimezone(UTC)
     return value.isoformat(" ", "microseconds")
-
-
-def storable_time(value: datetime | None) -> datetime | None:
-    """``value`` in UTC; None for a time that has no zone or lies outside what a calendar holds."""
-    if value is None or value.tzinfo is None:
-        return None
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        return None

@@ -53,7 +53,7 @@ class ImapAccount:
     connect_timeout: float = 30
     read_timeout: float = 60
     batch_timeout: float = 300
-    batch_messages: int = 200
+    batch_messages: int = 500
     batch_bytes: int = 8_000_000
     max_message: int = 8_000_000
 

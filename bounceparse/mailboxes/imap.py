@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _SEARCH_WINDOW = 20_000  # messages: imaplib gives up on an answer of more than 1 MB
 _SIZE_WINDOW = 1000
-_MARK_BATCH = 200
+_MARK_BATCH = 500
 
 
 @contextmanager

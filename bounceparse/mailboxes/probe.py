@@ -166,6 +166,7 @@ class StoreOfOne:
 
     store: Store
     uid: int
+    prepare = None
 
     def lock(self, account: str, folder: str) -> AbstractContextManager[None]:
         """As the store does."""
