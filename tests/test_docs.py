@@ -72,7 +72,8 @@ def test_sql_runs(database_url: str) -> None:
 
 def commands_in(line: str) -> list[list[str]]:
     """The words of each command of ours in a line of shell, without the ``bounceparse``."""
-    parts = re.split(r"\s\|\s|\s&&\s|\$\(|\)\"", line.partition(" # ")[0])
+    line = re.sub(r"^sudo (-u \w+ )?", "", line.partition(" # ")[0])  # the user has the program's name
+    parts = re.split(r"\s\|\s|\s&&\s|\$\(|\)\"", line)
     found = [shlex.split(part.replace("...", ""), comments=True) for part in parts if "bounceparse " in part]
     ours = [words[words.index("bounceparse") + 1 :] for words in found if "bounceparse" in words[:4]]
     return [words for words in ours if words and words[0] != "install"]
