@@ -126,6 +126,7 @@ class Head(NamedTuple):
     plain: bool
 
 
+_BEFORE_BOUNDARY: set[bytes] = set()  # what stands before the boundary in Content-Type: each system writes its own
 _SHORT_HEAD = 400  # bytes
 _MOST_HEADS = 1000
 _HEADS: dict[bytes, Head] = {}
@@ -300,9 +301,17 @@ class Entity(Fields):
         self._find_head(blank)
         self._encoding = None
         # the buffer has not the newline that _head begins with: hence 13, not 14
-        at = self._head.find(b"\ncontent-type:")
-        found = _TYPE.match(buffer, self.start + at + 13, end) if at >= 0 else None
-        self.content_type = (_TYPES.get(found[1]) or _media_type(found[1])) if found else default
+        head = self._head
+        at = head.find(b"\ncontent-type:")
+        if at < 0:
+            self.content_type = default
+            return
+        semicolon = head.find(b";", at + 14, at + 60)
+        kind = _TYPES.get(head[at + 14 : semicolon].strip()) if semicolon > 0 else None
+        if kind is None:
+            found = _TYPE.match(buffer, self.start + at + 13, end)
+            kind = (_TYPES.get(found[1]) or _media_type(found[1])) if found else default
+        self.content_type = kind
 
     def _find_head(self, blank: int) -> None:
         """Set where the header block begins and ends; ``blank`` is where the first blank line stands, if any does."""
@@ -431,8 +440,23 @@ class Entity(Fields):
 
     def _boundary(self) -> bytes:
         """The boundary parameter; read by one pattern where Content-Type is written as nearly all write it."""
-        plain = _PLAIN_BOUNDARY.match(self.raw("content-type") or b"")
+        value = self.raw("content-type") or b""
+        before, found, behind = value.partition(b'boundary="')
+        if found and before in _BEFORE_BOUNDARY:
+            boundary, closed, rest = behind.partition(b'"')
+            if (
+                closed
+                and boundary
+                and not rest
+                and boundary.isascii()
+                and b"\\" not in boundary
+                and b"\n" not in boundary
+            ):
+                return boundary.rstrip()
+        plain = _PLAIN_BOUNDARY.match(value)
         if plain:
+            if len(_BEFORE_BOUNDARY) < _MOST_HEADS and plain.start(1) == len(before) + 10:
+                _BEFORE_BOUNDARY.add(before)
             return (plain[1] or plain[2]).rstrip()
         return self.params.get("boundary", "").encode("utf-8", "replace").rstrip()
 
@@ -561,12 +585,13 @@ class Mail(Entity):
     ``own_header`` names the header by which the sender knows its own messages again, in lower case.
     """
 
-    __slots__ = ("_readable", "defects", "limits")
+    __slots__ = ("_known", "_readable", "defects", "limits")
 
     def __init__(self, raw: bytes, limits: Limits = _USUAL, own_header: str | None = None) -> None:
         reading = Reading(limits, own_header)
         self.limits, self.defects = limits, reading.defects
         self._readable: str | None = None
+        self._known: dict[str, str | None] = {}
         buffer = bytes(raw)
         if len(buffer) > limits.size:
             buffer = buffer[: limits.size]
@@ -586,6 +611,13 @@ class Mail(Entity):
     def note(self, defect: str) -> None:
         """Record a defect, once."""
         self.reading.note(defect)
+
+    def get(self, name: str) -> str | None:
+        """As :meth:`Fields.get`; of the whole message many ask for the same few fields."""
+        known = self._known
+        if name not in known:
+            known[name] = super().get(name)
+        return known[name]
 
     def set_readable(self, text: str) -> None:
         """Tell what :attr:`readable` is, where a reader has found it on its way."""

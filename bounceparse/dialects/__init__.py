@@ -83,7 +83,8 @@ _PLAUSIBLE = pattern(
 
 def read_prose(mail: Mail) -> tuple[str, DeliveryReport] | None:
     """The dialect that reads ``mail`` and its report; None for what is no bounce. Notes the defect ``forwarded``."""
-    if not _PLAUSIBLE.search(mail.lower_head):
+    head = mail.lower_head
+    if b"daemon" not in head and b"deliver" not in head and not _PLAUSIBLE.search(head):
         return None
     prose = Prose(mail)
     if _may_be_bounce(prose):
@@ -96,13 +97,28 @@ def _may_be_bounce(prose: Prose) -> bool:
 
 
 def _read(prose: Prose, order: tuple[Dialect, ...] = ORDER) -> tuple[str, DeliveryReport] | None:
-    words = _words_in(prose.lower)
-    for dialect in order:
-        if dialect.words and words.isdisjoint(dialect.words):
-            continue
+    always, by_word = _places(order is ORDER)
+    places = {*always}
+    for word in _words_in(prose.lower):
+        places.update(by_word.get(word, ()))
+    for place in sorted(places):
+        dialect = order[place]
         if dialect.hint(prose) and (report := dialect.read(prose)):
             return dialect.name, report
     return None
+
+
+@cache
+def _places(every: bool) -> tuple[list[int], dict[str, list[int]]]:
+    """The dialects that are asked about any text, and those of each word: as places in the order."""
+    always: list[int] = []
+    by_word: dict[str, list[int]] = {}
+    for place, dialect in enumerate(ORDER if every else _KNOWN_FORMATS):
+        if not dialect.words:
+            always.append(place)
+        for word in dialect.words:
+            by_word.setdefault(word, []).append(place)
+    return always, by_word
 
 
 @cache
@@ -120,13 +136,13 @@ def _word_set() -> tuple[Any, tuple[str, ...]]:
     return automaton, words
 
 
-def _words_in(lower: str) -> frozenset[str]:
+def _words_in(lower: str) -> list[str]:
     automaton, words = _word_set()
     try:
         found = automaton.Match(lower)
     except UnicodeEncodeError:  # a lone surrogate
         found = automaton.Match(lower.encode("utf-8", "replace").decode())
-    return frozenset(words[at] for at in found or ())
+    return [words[at] for at in found] if found else []
 
 
 def _read_forwarded(mail: Mail) -> tuple[str, DeliveryReport] | None:

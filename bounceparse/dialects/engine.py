@@ -143,6 +143,11 @@ class Layout:
     headless: bool = False
     nameless: bool = False
 
+    @property
+    def start_is_lower(self) -> bool:
+        """Whether ``start`` may be looked for in lower-case text as it is."""
+        return self.start.islower()
+
     def hint(self, prose: Prose) -> bool:
         """Whether the layout may apply: substrings only."""
         if self.senders and not any(word in prose.sender for word in self.senders):
@@ -171,12 +176,21 @@ def rx(source: str, is_ascii: bool) -> re.Pattern[str]:
     return re.compile(source.replace(ADDRESS, ASCII_ADDRESS) if is_ascii else source, re.IGNORECASE)
 
 
+@cache
+def cased(source: str) -> re.Pattern[str]:
+    """The pattern of a layout for text in its own case."""
+    return re.compile(source)
+
+
 def read_layout(layout: Layout, prose: Prose) -> DeliveryReport | None:
     """Read a bounce as ``layout`` describes it; None where it does not fit."""
     text = prose.said
     begin = 0
     if layout.start:
-        found = rx(layout.start, text.isascii()).search(text)
+        if layout.start_is_lower and text.isascii():
+            found = cased(layout.start).search(prose.lower, 0, len(text))
+        else:
+            found = rx(layout.start, text.isascii()).search(text)
         if found is None:
             return None
         begin = found.end()

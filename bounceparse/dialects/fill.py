@@ -35,8 +35,13 @@ def is_contentless(diagnostic: str | None) -> bool:
     """Whether a diagnostic holds codes only, or next to nothing."""
     if diagnostic is None:
         return True
-    first = _WORD.search(diagnostic, 0, 400)
-    return first is None or _WORD.search(diagnostic, first.end(), 400) is None
+    return not _holds_words(diagnostic, 400)
+
+
+def _holds_words(text: str, most: int = _CAP) -> bool:
+    """Whether there are two words in the first ``most`` characters."""
+    first = _WORD.search(text, 0, most)
+    return first is not None and _WORD.search(text, first.end(), most) is not None
 
 
 def fill_report(prose: Prose, report: DeliveryReport) -> DeliveryReport:
@@ -131,21 +136,24 @@ def _words_about(said: str, lower: str, entry: RecipientReport, alone: bool) -> 
 
 # Courier's transcript of what a server answered
 _SAID = pattern(r"^ *<<< (.*(?:\n *<<< .*)*)", re.MULTILINE)
+_GAP = pattern(r"\n[ \t]*\n")
 _FOOTER = pattern(r"^(?:-- ?$|_{8,} ?\w|-{70,}[ \t]*$)", re.MULTILINE)
 _NEXT = pattern(r"^[ \t*<\-'\"]{0,12}[^\s<>@]{1,128}@[\w.-]{1,255}[>'\"]{0,2}(?::|[ \t]*$)", re.MULTILINE)
 
 
 def _behind(text: str, alone: bool) -> str | None:
     """Words behind an address up to the next recipient; of one recipient alone the paragraphs below it as well."""
-    following = _NEXT.search(text, text.find("\n") + 1) if "\n" in text else None
+    following = _NEXT.search(text, text.find("\n") + 1) if "\n" in text and "@" in text else None
     text = text[: following.start()] if following else text
-    said = _SAID.search(text)
+    said = _SAID.search(text) if "<<< " in text else None
     if said:
         return collapse(said[1])[:_CAP]
-    text = _FOOTER.split(text, maxsplit=1)[0].lstrip(">'\")]: \t;")
-    paragraphs = [p for p in re.split(r"\n[ \t]*\n", text[:8192]) if p.strip()]
-    if not alone or (text[:1] != "\n" and paragraphs and len(_WORD.findall(paragraphs[0])) > 1):
+    if "--" in text or "____" in text:
+        text = _FOOTER.split(text, maxsplit=1)[0]
+    text = text.lstrip(">'\")]: \t;")
+    paragraphs = [p for p in _GAP.split(text[:8192]) if p.strip()]
+    if not alone or (text[:1] != "\n" and paragraphs and _holds_words(paragraphs[0], 8192)):
         paragraphs = paragraphs[:1]
     kept = [p for p in paragraphs if not _IDLE.match(p)]
     words = collapse(" ".join(kept))[:_CAP]
-    return words if len(_WORD.findall(words)) > 1 or re.match(r"[245]\d\d\b", words) else None
+    return words if _holds_words(words) or re.match(r"[245]\d\d\b", words) else None

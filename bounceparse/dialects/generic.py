@@ -79,6 +79,8 @@ def is_daemon(prose: Prose) -> bool:
     if prose.daemon is None:
         prose.daemon = (
             not prose.sender.replace("<>", "").strip()
+            or "mailer-daemon" in prose.sender
+            or "postmaster" in prose.sender
             or DAEMON.is_in(prose.sender)
             or prose.mail.has("x-ms-exchange-message-is-ndr")
         )

@@ -86,6 +86,8 @@ _COPY_BEGINS = (
     r")"
 )
 _COPY = pattern(_COPY_BEGINS, re.IGNORECASE | re.MULTILINE)
+# For ASCII in lower case: a newline is found faster than a line's beginning, and letters faster than either case of them
+_COPY_IN_ASCII = pattern(r"\n" + _COPY_BEGINS.removeprefix("^"))
 _HAS_COPY = Wording("(?m)" + _COPY_BEGINS)  # a test in one pass: many texts have none
 # A delay told around the recipients; never searched in a server's own words.
 _DELAYED = Wording(
@@ -143,9 +145,13 @@ class Prose:
             elif name == "subject":
                 self.subject = self.mail.get("subject") or ""
             elif name in ("said", "copy"):
-                cut = _COPY.search(self.text) if _HAS_COPY.is_in(self.text) else None
-                self.said = self.text[: cut.start()] if cut else self.text
-                self.copy = self.text[cut.start() :] if cut else ""
+                text = self.text
+                if text.isascii():
+                    cut = _COPY_IN_ASCII.search("\n" + self.lower)
+                else:
+                    cut = _COPY.search(text) if _HAS_COPY.is_in(text) else None
+                self.said = text[: cut.start()] if cut else text
+                self.copy = text[cut.start() :] if cut else ""
             else:
                 raise AttributeError(name)
             return getattr(self, name)
@@ -158,7 +164,7 @@ class Prose:
 
     def is_delayed(self, frame: str) -> bool:
         """Whether the words around the recipients, or the subject, tell of a delay and not of a failure."""
-        return is_delay(frame) or is_delay(self.subject[:300])
+        return is_delay(f"{frame}\n{self.subject[:300]}")
 
 
 def is_delay(words: str) -> bool:
@@ -193,6 +199,8 @@ def _read_original_message(prose: Prose) -> OriginalMessage:
     mail = prose.mail
     returned = find_returned(mail) or _pasted(prose) or _mistyped(mail)
     original = read_original(returned, mail)
+    if returned is not None and original.message_id and returned.has("subject") and returned.has("date"):
+        return original
     if original.message_id is None and (named := find_in_text(prose.said, mail)):
         told = read_original(named, mail)
         if told.message_id:
@@ -218,14 +226,20 @@ def _mistyped(mail: Mail) -> Entity | None:
 
 def _pasted(prose: Prose) -> Entity | None:
     """The header block at the start of the pasted copy: below its marker, quoted or indented or not."""
-    block = prose.copy[:65_536]
-    if not block:
+    block = prose.copy[:65_536].lstrip("\n")
+    at = 0
+    for _ in range(12):
+        if _FIELD.match(block, at):
+            break
+        at = block.find("\n", at) + 1
+        if not at:
+            return None
+    else:
         return None
-    lines = block.lstrip("\n").split("\n")
-    begin = next((at for at, line in enumerate(lines[:12]) if _FIELD.match(line)), None)
-    if begin is None:
-        return None
-    lines = lines[begin:]
+    if block[at] not in " \t>":  # as it was: all but its header is of no use
+        blank = block.find("\n\n", at)
+        return text_as_entity(block[at : blank + 2 if blank >= 0 else None], prose.mail)
+    lines = block[at:].split("\n")
     indent = len(lines[0]) - len(lines[0].lstrip(" \t>"))
     if indent:
         lines = [line[indent:] if not line[:indent].strip(" \t>") else line for line in lines]

@@ -39,10 +39,18 @@ _ECHO = pattern(
 )
 _LETTERS = pattern(r"[^\W\d_]{2}")
 _GIVING_UP = pattern(r"message could not be delivered for|message will be deleted from queue", re.IGNORECASE)
-_STILL_TRYING = pattern(
-    r"will keep trying|warning message only|message still undelivered after|transient non-fatal|could not send message for past",
-    re.IGNORECASE,
+_STILL_TRYING = (
+    "will keep trying",
+    "warning message only",
+    "message still undelivered after",
+    "transient non-fatal",
+    "could not send message for past",
 )
+
+
+def _is_trying(words: str) -> bool:
+    lower = words.lower()
+    return any(mark in lower for mark in _STILL_TRYING)
 
 
 @dataclass(slots=True)
@@ -93,7 +101,7 @@ def read_sendmail(prose: Prose) -> DeliveryReport | None:
         tail = _TRANSCRIPT.split(said, maxsplit=1)
         if len(tail) > 1:
             entries = [Entry(e.address, [tail[-1]], e.written_as) for e in entries]
-    trying = _STILL_TRYING.search(said) or _STILL_TRYING.search(prose.subject)
+    trying = _is_trying(said) or _is_trying(prose.subject)
     action = (
         Action.DELAYED
         if trying and not _GIVING_UP.search(said) and "permanent fatal errors" not in said
@@ -151,7 +159,7 @@ def _read_transcript(said: str) -> list[_Exchange]:
         elif (
             line.strip()
             and not _GIVING_UP.match(line)
-            and not _STILL_TRYING.search(line)
+            and not _is_trying(line)
             and "while talking to" not in line.lower()
         ):
             now.own.append(line)

@@ -73,6 +73,8 @@ def read_delivery_reports(mail: Mail) -> tuple[DeliveryReport, ...]:
     """Every delivery report that the mail holds outside enclosed messages, in order; empty where there is none."""
     if mail.content_type in _CONTAINERS and (report := _read_usual(mail)):
         return (report,)
+    if mail.content_type == "text/plain" and b"ecipient:" not in mail.buffer and mail.encoding not in ENCODED:
+        return ()
     parts = mail.children
     if parts is mail.below:  # no container in another: what nearly all reports are
         status = [part for part in parts or (mail,) if part.content_type in STATUS_TYPES]

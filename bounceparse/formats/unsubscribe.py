@@ -105,11 +105,11 @@ def _find(mail: Mail) -> tuple[str, str, str] | None:
     asked = bool(_ADDRESS.search(to))
     if _TOKEN_SUBJECT.match(subject) or (asked and _SHORT_TOKEN.match(subject)):
         return "token", "subject", subject
+    if _is_automatic(mail) or _is_bulk(mail) or mail.end - mail.body_at > _LARGE:
+        return None
     managed = bool(_MANAGER.fullmatch(to))
     spoken = is_request(subject)
     if not (spoken or asked or managed or not subject or mail.has("in-reply-to")):
-        return None
-    if _is_automatic(mail) or _is_bulk(mail) or mail.end - mail.body_at > _LARGE:
         return None
     text = mail.readable[:_TEXT_CAP]
     if managed and (command := _command(subject, text)):
