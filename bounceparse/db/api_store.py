@@ -74,7 +74,7 @@ class ApiStore:
         """The standing of an address, for a tenant by what reaches its mail, without the reports of others."""
         now = self._clock()
         found = self._database.look_up(lambda connection: standing_of(connection, address, list_id, now, self._keyring))
-        return found if sender is None else _of_tenant(found, list_id, sender, now)
+        return found if sender is None else of_tenant(found, list_id, sender, now)
 
     def outcome_page(
         self,
@@ -180,7 +180,8 @@ def own_scopes(sender: str) -> tuple[str, str]:
     return f"marketing:{sender}", f"sender:{sender}"
 
 
-def _of_tenant(found: Standing, list_id: str | None, sender: str, now: datetime) -> Standing:
+def of_tenant(found: Standing, list_id: str | None, sender: str, now: datetime) -> Standing:
+    """A standing by what of it reaches a tenant's mail, without the reports of others."""
     visible = {"all", *own_scopes(sender), *([f"list:{list_id}"] if list_id else [])}
     rows = tuple(replace(one, outcome_id=None, event_id=None) for one in found.suppressions if one.scope in visible)
     if not rows:

@@ -10,29 +10,27 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from bounceparse import lazy
 from bounceparse.db import polls
 from bounceparse.db.api_store import of_sender
-from bounceparse.db.audit import AuditEntry
 from bounceparse.db.backscatter import has_ledger
 from bounceparse.db.engine import Database
 from bounceparse.db.rows import RecordedOutcome
-from bounceparse.db.tables import audit, sent
-from bounceparse.db.types import stored_key
+from bounceparse.db.tables import sent
 from bounceparse.health import WINDOW, Cohort, HealthSettings, Thresholds
+from bounceparse.verp import Keyring
 
 if TYPE_CHECKING:
-    from bounceparse.db import alerts, health, panel, rates, users
+    from bounceparse.db import alerts, cards, health, panel, rates, users
     from bounceparse.db.alerts import OpenAlert
+    from bounceparse.db.cards import AddressCard, CustomerCards
     from bounceparse.db.health import StreamLevel
     from bounceparse.db.panel import LogPage, ProviderReason, Wanted
     from bounceparse.db.queries import HeldMessage
     from bounceparse.db.users import User
 else:  # a poll needs none of them
-    alerts, health, panel, rates, users = (
-        lazy.module(f"bounceparse.db.{name}") for name in ("alerts", "health", "panel", "rates", "users")
+    alerts, cards, health, panel, rates, users = (
+        lazy.module(f"bounceparse.db.{name}") for name in ("alerts", "cards", "health", "panel", "rates", "users")
     )
 
 
@@ -72,6 +70,7 @@ class PanelStore:
 
     _database: Database
     _health: HealthSettings
+    _keyring: Keyring
     _clock: Callable[[], datetime]
 
     # Users
@@ -133,7 +132,26 @@ class PanelStore:
         with self._database.write() as connection:
             users.end_session(connection, token)
 
+    # Cards
+
+    def address_card(self, address: str, latest: int, *, sender: str | None = None) -> AddressCard:
+        """What is known of an address, with the ``latest`` messages, outcomes and acts of persons."""
+        with self._database.read() as connection:
+            return cards.address_card(connection, address, self._clock(), self._keyring, latest=latest, sender=sender)
+
+    def customer_cards(self, customer: str, most: int, *, sender: str | None = None) -> CustomerCards:
+        """What is known of a customer, with the latest outcome of ``most`` addresses at most."""
+        with self._database.read() as connection:
+            return cards.customer_cards(connection, customer, self._clock(), self._keyring, most=most, sender=sender)
+
     # The log
+
+    def log_choices(self, *, sender: str | None = None) -> tuple[list[str], list[str]]:
+        """The streams and the mailboxes that the log can be filtered by; a tenant is told no mailbox."""
+        with self._database.read() as connection:
+            known = [one for one in health.stream_levels(connection) if sender is None or one.sender == sender]
+            mailboxes = sorted(polls.last_polls(connection)) if sender is None else []
+            return [one.name for one in known if one.name], mailboxes
 
     def log(self, wanted: Wanted, *, before: int | None = None, limit: int = 50, sender: str | None = None) -> LogPage:
         """A page of what was recorded, newest first, below the id ``before``."""
@@ -214,11 +232,3 @@ class PanelStore:
         """One message that could not be read, with its bytes."""
         with self._database.read() as connection:
             return panel.held_message(connection, message_id)
-
-    def latest_acts(self, subject: str, latest: int) -> list[AuditEntry]:
-        """The ``latest`` acts of persons on an address, ``@domain`` or stream, newest first."""
-        columns = [audit.c[name] for name in AuditEntry.__dataclass_fields__]
-        query = sa.select(*columns).where(audit.c.subject.in_([subject, stored_key(subject)]))
-        with self._database.read() as connection:
-            rows = connection.execute(query.order_by(audit.c.at.desc(), audit.c.id.desc()).limit(latest))
-            return [AuditEntry(*row) for row in rows]

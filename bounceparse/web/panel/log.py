@@ -23,6 +23,7 @@ def log(visit: Visit) -> Response:
     wanted, asked = _wanted(visit)
     before = visit.query.get("before", "")
     number = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+    streams, mailboxes = visit.store.log_choices(sender=visit.sender)
     page = visit.store.log(wanted, before=number, limit=PAGE, sender=visit.sender)
     return visit.page(
         "log.html",
@@ -30,8 +31,8 @@ def log(visit: Visit) -> Response:
         asked=asked,
         first=number is None,
         reasons=sorted(REASONS),
-        streams=[one.name for one in visit.store.stream_levels(sender=visit.sender) if one.name],
-        mailboxes=sorted(visit.store.last_polls()) if visit.sender is None else [],
+        streams=streams,
+        mailboxes=mailboxes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -35,16 +36,15 @@ def address(visit: Visit) -> Response:
     asked = visit.query.get("address", "").strip()[:1000]
     if not asked:
         return redirect("/")
-    store, sender = visit.store, visit.sender
-    history = store.history_of(asked, _LATEST, sender=sender)
+    found = visit.store.address_card(asked, _LATEST, sender=visit.sender)
     return visit.page(
         "address.html",
         address=asked,
-        card=_card(visit, asked, history),
-        sent=store.sent_to_of(asked, _LATEST, sender=sender),
-        history=history,
-        acts=store.latest_acts(asked, 10) if sender is None else [],
-        scopes=_scopes(visit),
+        card=_card(found.standing, next(iter(found.history), None)),
+        sent=found.sent,
+        history=found.history,
+        acts=found.acts,
+        scopes=_scopes(visit, found.senders),
     )
 
 
@@ -53,17 +53,12 @@ def customer(visit: Visit) -> Response:
     asked = visit.query.get("customer", "").strip()[:1000]
     if not asked:
         return redirect("/")
-    found = visit.store.customer_of(asked, sender=visit.sender)
-    cards = [
-        _card(
-            visit,
-            one.address,
-            visit.store.history_of(one.address, 1, sender=visit.sender),
-            found.replaced.get(one.address),
-        )
-        for one in found.addresses[:_LATEST]
+    cards = visit.store.customer_cards(asked, _LATEST, sender=visit.sender)
+    found = cards.card
+    shown = [
+        _card(one, cards.latest.get(one.address), found.replaced.get(one.address)) for one in found.addresses[:_LATEST]
     ]
-    return visit.page("customer.html", customer=asked, found=found, cards=cards, scopes=_scopes(visit))
+    return visit.page("customer.html", customer=asked, found=found, cards=shown)
 
 
 def search(visit: Visit) -> Response:
@@ -98,9 +93,7 @@ def suppress(visit: Visit) -> Response:
     return _back(visit, subject, "suppressed")
 
 
-def _card(visit: Visit, asked: str, history: tuple[RecordedOutcome, ...], replaced_by: str | None = None) -> Card:
-    standing = visit.store.standing_for(asked, sender=visit.sender)
-    recent = next(iter(history), None)
+def _card(standing: Standing, recent: RecordedOutcome | None, replaced_by: str | None = None) -> Card:
     if recent is not None and recent.recorded_at < datetime.now(UTC) - _RECENT:
         recent = None
     if standing.reason is None and recent is not None:
@@ -110,12 +103,10 @@ def _card(visit: Visit, asked: str, history: tuple[RecordedOutcome, ...], replac
     return Card(standing, told, recent, replaced_by)
 
 
-def _scopes(visit: Visit) -> tuple[str, ...]:
+def _scopes(visit: Visit, senders: Iterable[str]) -> tuple[str, ...]:
     """What a suppression by hand may reach, the widest first."""
-    if visit.sender is not None:
-        return tuple(reversed(own_scopes(visit.sender)))
-    senders = sorted({one.sender for one in visit.store.streams()})
-    return ("all", *(scope for sender in senders[:100] for scope in reversed(own_scopes(sender))))
+    own = (scope for sender in senders for scope in reversed(own_scopes(sender)))
+    return tuple(own) if visit.sender is not None else ("all", *own)
 
 
 def _chosen(visit: Visit) -> tuple[str | None, ...]:
