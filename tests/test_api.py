@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from bounces import dsn
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from servers import make_certificate
 
 from bounceparse.cli import main
 from bounceparse.db import Store
@@ -390,6 +392,45 @@ def test_the_command_serves_and_ends_when_told(config: str) -> None:
         process.terminate()
         assert process.wait(timedelta(minutes=1).total_seconds()) == 0
     assert answer.json()["level"] == "ok"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_command_speaks_tls_and_ipv6(config: str, tmp_path: Path, host: str, tls: bool) -> None:
+    """With a certificate by itself, also on an address beside loopback."""
+    token = run(config, "tokens", "new", "t").stdout.strip()
+    certificate = make_certificate(tmp_path)
+    words = ["--certificate", str(certificate), "--key", str(certificate.with_suffix(".key"))] if tls else []
+    given = {"127.0.0.1": "0.0.0.0", "::1": "::"}[host] if tls else host
+    command = [sys.executable, "-m", "bounceparse", "--config", config, "serve", "--port", "0", "--host", given, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            port = process.stdout.readline().rstrip("/\n").rpartition(":")[2]
+            path = f"://{f'[{host}]' if ':' in host else host}:{port}/v1/health"
+            context = ssl.create_default_context(cafile=certificate)
+            with httpx.Client(verify=context, trust_env=False, timeout=60) as client:
+                as_named = {
+                    "headers": {"Authorization": f"Bearer {token}"},
+                    "extensions": {"sni_hostname": "localhost"},
+                }
+                answer = client.get(("https" if tls else "http") + path, **as_named)
+                with pytest.raises(httpx.HTTPError):
+                    client.get(("http" if tls else "https") + path, **as_named)
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+    assert answer.json()["level"] == "ok"
+
+
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn", "jinja2"])
+def test_without_its_extra_the_command_says_which(config: str, missing: str) -> None:
+    code = f"import sys; sys.modules['{missing}'] = None; from bounceparse.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "--config", config, "serve", "--port", "0"]
+    refused = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.count(b"\n") == 1
+    assert b"pip install 'bounceparse[web]'" in refused.stderr
 
 
 def test_the_page_of_the_api_names_every_operation(database: Store) -> None:

@@ -30,8 +30,9 @@ class _Handler:
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._ingest, raw)
             answer = "250 2.0.0 recorded"
-        except BounceparseError as error:
-            _LOG.error("LMTP: not recorded, the mail server will try again: %s", error)
+        except Exception as error:  # a fault of ours too: what is refused for good is lost, as reports have no sender
+            known = isinstance(error, BounceparseError)
+            _LOG.error("LMTP: not recorded, the mail server will try again: %s", error, exc_info=not known)
             answer = "451 4.3.0 not recorded: the log says why"
         return "\r\n".join([answer] * len(envelope.rcpt_tos))
 
