@@ -26,7 +26,8 @@ _QUANTIFIER = pattern(r"[*+?]\??|\{(\d+)(?:,\d*)?\}\??")
 _ASSERTION = pattern(r"\\[bBAz]|[\^$]|\(\?[a-z-]+\)")
 _PROPERTY = pattern(r"\\[pP](?:\{\w+\}|\w)")
 _GROUP = pattern(r"\((?:\?(?:P?<\w+>|[a-z-]*:))?")
-_CONTEXT = pattern(r"\\[bBAz]|[\^$]|\(\?[a-z-]+[:)]|\?\?")  # what makes a match more than its words
+# What makes a match more than its words, or its words too many: found at once, where reading takes a while
+_ENDLESS = pattern(r"\\[a-zA-Z]|(?<!\\)[.^$*+{]|\(\?[a-z-]+[:)]|\?\?")
 _FOREIGN = pattern(r"(?<!\\)(?:\\\\)*\\[^\WdDsSwWbBAzpP]|\[:\w+:\]")  # \x41, \Q..\E, [[:alpha:]]
 
 
@@ -66,7 +67,7 @@ def finite_words(pattern: str) -> Words | None:
     """All that ``pattern`` can match; None where that is much, or more than words decide."""
     front, back = pattern.startswith("\\b"), pattern.endswith("\\b") and not pattern.endswith("\\\\b")
     bare = pattern[2 * front : len(pattern) - 2 * back]
-    if not bare or _FOREIGN.search(bare) or _CONTEXT.search(bare):
+    if not bare or _ENDLESS.search(bare) or _FOREIGN.search(bare):
         return None
     part, end = _sequence(bare, 0)  # stops at an alternative of the whole, to which a boundary would not belong
     if part.words is None or end < len(bare) or "" in part.words:
