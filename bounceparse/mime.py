@@ -143,6 +143,8 @@ def _read_head(written: bytes) -> Head | None:
     lower = b"\n" + written.lower() + b"\n"
     at = lower.find(b"\ncontent-type:")
     found = _TYPE.match(lower, at + 14) if at >= 0 else None
+    if found is None and at >= 0:
+        return None  # perhaps a blank line was put behind its colon
     encoded = _ENCODING.search(lower)
     if len(_HEADS) >= _MOST_HEADS:
         _HEADS.clear()
@@ -169,7 +171,7 @@ class Reading:
         self.limits, self.own_header = limits, own_header
         self.defects: list[str] = []
         self.parts = 0
-        self.short = min(limits.header, _SHORT_HEAD)
+        self.short = _SHORT_HEAD if limits.header > _SHORT_HEAD else limits.header
 
     def note(self, defect: str) -> None:
         """Record a defect, once."""

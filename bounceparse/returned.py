@@ -25,7 +25,8 @@ _HEADER_TYPES = (
 )
 RETURNED_TYPES = frozenset((*_MESSAGE_TYPES, *_HEADER_TYPES))
 _ID = pattern(r"<([^<>\s][^<>]*)>")
-_deferred = deferring(OriginalMessage, "message_id", "message_id_from")
+# What every outcome tells is read at once
+_deferred = deferring(OriginalMessage, "message_id", "message_id_from", "subject", "list_id", "feedback_id")
 
 
 def clean_message_id(value: str | None) -> str | None:
@@ -96,7 +97,7 @@ def read_original(returned: Fields | None, mail: Mail, status_id: str | None = N
     """What ``returned`` (an entity of headers) tells, completed by ``status_id`` and the report's own In-Reply-To.
 
     ``status_id`` is a Message-ID that the status part itself names (Gmail's X-Original-Message-ID, RFC 8098's
-    Original-Message-ID): it wins over the returned headers. All but the id is read when somebody asks for it.
+    Original-Message-ID): it wins over the returned headers. What no outcome tells is read when somebody asks for it.
     """
     message_id: str | None
     where: str | None
@@ -108,7 +109,14 @@ def read_original(returned: Fields | None, mail: Mail, status_id: str | None = N
         message_id, where = _find_answered(mail)
     if returned is None:
         return OriginalMessage(message_id, where)
-    return _deferred(lambda name: _READERS[name](returned), message_id, where)
+    return _deferred(
+        lambda name: _READERS[name](returned),
+        message_id,
+        where,
+        returned.get("subject"),
+        _list_id(returned.get("list-id")),
+        returned.get("feedback-id"),
+    )
 
 
 def _find_answered(mail: Mail) -> tuple[str | None, str | None]:
@@ -160,10 +168,7 @@ _READERS: Mapping[str, Callable[[Fields], Any]] = {
     "from_address": lambda entity: clean_address(entity.get("from")),
     "to_addresses": lambda entity: tuple(find_addresses(entity.get("to") or "")),
     "return_path": lambda entity: clean_address(entity.get("return-path")),
-    "subject": lambda entity: entity.get("subject"),
     "date": lambda entity: entity.get("date"),
-    "list_id": lambda entity: _list_id(entity.get("list-id")),
-    "feedback_id": lambda entity: entity.get("feedback-id"),
     "list_unsubscribe": lambda entity: entity.get("list-unsubscribe"),
     "cfbl_feedback_id": lambda entity: _squeeze(entity.get("cfbl-feedback-id")),
     "own_id": _own_id,

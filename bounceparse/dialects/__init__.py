@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from bounceparse.codes import Action
 from bounceparse.dialects import exchange, exim, labels, qmail, sentences, transcripts
 from bounceparse.dialects.engine import Layout
-from bounceparse.dialects.expanded import name_members
+from bounceparse.dialects.expanded import MEMBER_MARK, name_members
 from bounceparse.dialects.fill import fill_report, is_contentless
 from bounceparse.dialects.flufl import read_flufl
 from bounceparse.dialects.forwarded import find_forwarded
@@ -171,7 +171,8 @@ def fill(mail: Mail, report: DeliveryReport) -> DeliveryReport:
     Cheap where nothing is missing: a failed or delayed recipient with a diagnostic in words is left alone, unless the mail
     holds a Sendmail transcript.
     """
-    report = name_members(mail, report)
+    if MEMBER_MARK in report.text:
+        report = name_members(mail, report)
     for entry in report.recipients:
         if entry.action in _REACHED:
             continue

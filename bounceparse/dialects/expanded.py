@@ -12,14 +12,12 @@ from bounceparse.lazy import replace
 from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport, RecipientReport
 
-_MARK = "generated from "
+MEMBER_MARK = "generated from "
 _LISTED = exim.LAYOUTS[1]
 
 
 def name_members(mail: Mail, report: DeliveryReport) -> DeliveryReport:
     """``report`` with the members as final recipients where its text tells them, as it is where it does not."""
-    if _MARK not in report.text:
-        return report
     prose = Prose(mail)
     read = _LISTED.read(prose) if _LISTED.hint(prose) else None
     members = [entry for entry in read.recipients if entry.original_recipient] if read else []

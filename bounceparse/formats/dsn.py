@@ -373,18 +373,20 @@ def _read_recipient(block: dict[str, str], derived: bool, where: str) -> Recipie
         if (value := find("x-supplementary-info")) and (told := _SUPPLEMENT.match(collapse(value)[:_DIAGNOSTIC_CAP])):
             kind, diagnostic = _split_type(told[3])
             remote = remote or told[1]
-        if diagnostic is None:
+        if diagnostic is None and "(" in written:
             diagnostic = _status_comment(written)
-    action = find("action")
+    value = find("action")
+    action = parse_action(value) if value else None
+    text = find("x-exim-diagnostic") or find("localized-diagnostic")
     return RecipientReport(
         original or final or None,
         original or None,
         final or None,
-        (parse_action(action) if action else None) or _action_of_status(written),
-        _status(written),
+        action or _action_of_status(written),
+        written if written in _USUAL_CODES else _status(written),
         diagnostic,
         kind,
-        _plain(find("x-exim-diagnostic")) or _plain(find("localized-diagnostic")),
+        (_plain(find("x-exim-diagnostic")) or _plain(find("localized-diagnostic"))) if text else None,
         where,
         remote,
         None,
@@ -396,16 +398,12 @@ def _read_recipient(block: dict[str, str], derived: bool, where: str) -> Recipie
 
 def _status(written: str) -> str | None:
     """The code of a Status field without leading zeros."""
-    if written in _USUAL_CODES:
-        return written
     status = parse_enhanced_status(written)
     return str(status) if status else None
 
 
 def _status_comment(status: str) -> str | None:
     """What a comment says beside the code (RFC 3464 section 2.3.4), unless that only names the code."""
-    if "(" not in status:
-        return None
     words = collapse(status.partition("(")[2][:_DIAGNOSTIC_CAP]).removesuffix(")").rstrip()
     return words if words and words.lower() not in _CODE_NAMES else None
 
