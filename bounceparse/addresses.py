@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 from bounceparse.lazy import pattern
 
@@ -20,6 +21,7 @@ _QUOTED_LOCAL = pattern(r"\"(?:[^\"\\\n]|\\.){0,64}\"\Z")
 _DOMAIN = pattern(r"\[[\w.:]{1,80}\]|[\w-]{1,63}(?:\.[\w-]{1,63}){0,30}\.?")
 _CONTROL = pattern(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no part of any address, and a database takes no NUL
 _LOCAL_CAP = 256
+_MANY = 100
 _PLAIN = pattern(
     r"\s*(?:(?:rfc822|RFC822)\s*;\s*)?<?([\w.+=-]{1,128})@([A-Za-z0-9.-]{1,255}[A-Za-z0-9])>?\s*", re.ASCII
 )
@@ -44,11 +46,28 @@ def find_addresses(text: str) -> list[str]:
     short = text.count("@") == 1 and ("<" in text or _PLAIN.fullmatch(text))
     if short and (single := clean_address(text)) and "@" in single:
         return [single]
-    return list(dict.fromkeys(cleaned for found in _scan(text[:65_536]) if (cleaned := clean_address(found))))
+    return list(dict.fromkeys(cleaned for _, found in _scan(text[:65_536]) if (cleaned := clean_address(found))))
 
 
-def _scan(text: str) -> Iterator[str]:
-    """What looks like an address, from each @ outwards: linear, where a pattern over the text would not be."""
+def place_of(address: str, text: str) -> int:
+    """Where ``address`` stands in ``text`` first, -1 for nowhere; a text of many addresses is gone through once for all."""
+    places = _places(text) if "@" in address else None
+    return text.find(address) if places is None else places.get(address, -1)
+
+
+@lru_cache(maxsize=2)
+def _places(text: str) -> dict[str, int] | None:
+    """What looks like an address in ``text``, as it is spelled there, and where it stands first; None for few."""
+    if text.count("@") <= _MANY:
+        return None
+    places: dict[str, int] = {}
+    for at, address in _scan(text):
+        places.setdefault(address.rstrip("."), at)
+    return places
+
+
+def _scan(text: str) -> Iterator[tuple[int, str]]:
+    """What looks like an address and where, from each @ outwards: linear, where a pattern over the text would not be."""
     at = text.find("@")
     while at >= 0:
         left = text[max(0, at - _LOCAL_CAP) : at]
@@ -60,7 +79,7 @@ def _scan(text: str) -> Iterator[str]:
             local = left[len(left) - stop.start() :] if stop else left
         domain = _DOMAIN.match(text, at + 1)
         if local and domain:
-            yield f"{local}@{domain[0]}"
+            yield at - len(local), f"{local}@{domain[0]}"
         at = text.find("@", domain.end() if domain else at + 1)
 
 
@@ -89,7 +108,7 @@ def clean_address(value: str | None) -> str | None:
         bare = next(_scan(value), None)
         if bare is None:
             return None
-        local, _, domain = bare.rpartition("@")
+        local, _, domain = bare[1].rpartition("@")
     domain = domain.rstrip(".").lower()
     return f"{local}@{domain}" if local and domain else None
 
@@ -109,7 +128,7 @@ def _unwrap(value: str) -> str:
         inner = value[value.rfind("<") + 1 :] if value.count("<") == 1 else value[value.find("<") + 1 :].lstrip("<")
         value = inner.partition(">")[0] or value.partition("<")[0]
     elif "(" in value and (bare := next(_scan(value), None)):
-        value = bare
+        value = bare[1]
     value = value.strip().strip("<>,;") if value.startswith('"') else value.strip().strip("'\"`<>,;").strip()
     for prefix in ("mailto:", "smtp:"):  # SMTP: is Exchange's address type
         if value[: len(prefix)].lower() == prefix:

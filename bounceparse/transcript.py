@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, lru_cache
 
+from bounceparse.addresses import place_of
 from bounceparse.codes import Phase
 from bounceparse.lazy import pattern
 from bounceparse.mime import collapse
@@ -74,12 +75,6 @@ _STATES = {
 _REFUSAL = pattern(r"\n *(?:<<<|Received >>>) *[45]\d\d")
 _IN_REPLY = pattern(r"\(in\s+reply\s+to\s+([^)]{1,60})")  # Postfix, by far the most frequent
 _COMMAND_LINE = pattern(r"\n *(?:>>>|(?:\.\.\. )?Sent <<<) *(\S+)")
-
-
-@lru_cache(maxsize=2)
-def place_of(address: str, text: str) -> int:
-    """Where ``address`` stands in ``text`` first, -1 for nowhere; asked more than once of each recipient."""
-    return text.find(address)
 
 
 def paragraph_of(recipient: RecipientReport, text: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from bounceparse.addresses import place_of
 from bounceparse.codes import Phase
 from bounceparse.dialects.engine import find_phase, find_remote
 from bounceparse.dialects.exchange import LAYOUTS as EXCHANGE
@@ -115,7 +116,7 @@ def _words_about(said: str, lower: str, entry: RecipientReport, alone: bool) -> 
     ``lower`` is ``said`` in lower case.
     """
     names = dict.fromkeys(name for name in (entry.final_recipient, entry.original_recipient, entry.recipient) if name)
-    at, name = min(((at, name) for name in names if (at := lower.find(name.lower())) >= 0), default=(-1, ""))
+    at, name = min(((at, name) for name in names if (at := place_of(name.lower(), lower)) >= 0), default=(-1, ""))
     if at < 0:
         return None
     line_start = said.rfind("\n", 0, at) + 1
