@@ -25,7 +25,7 @@ from bounceparse.db.tables import messages, outcomes, requests, sent
 from bounceparse.db.types import stored_key
 
 SCAN = 10_000
-"""Outcomes that one page of the log looks through for those that are wanted."""
+"""How many ids one page of the log looks through for outcomes that are wanted."""
 _HELD = sa.text("error IS NOT NULL")  # these very words: SQLite finds its partial index by them
 
 
@@ -76,7 +76,7 @@ class Wanted:
 class LogPage(NamedTuple):
     """Outcomes, newest first. ``before`` is the id below which the log goes on, None at its end.
 
-    ``searched`` tells how far back the page looked, where it looked through :data:`SCAN` outcomes and found too few.
+    ``searched`` tells how far back the page looked, where it looked through :data:`SCAN` ids and found too few.
     """
 
     rows: tuple[RecordedOutcome, ...]
@@ -93,40 +93,46 @@ def log_page(connection: Connection, wanted: Wanted, sender: str | None, before:
             query = query.where(outcomes.c.id < before)
         rows = connection.execute(query.order_by(order.desc()).limit(limit + 1)).all()
         return _page(rows, limit, None)
-    top = _newest(connection, wanted, before)
-    floor = _floor(connection, top) if wanted.is_filtered or sender is not None else None
-    if floor is not None:
-        query = query.where(outcomes.c.id >= floor.id)
-    query = query.where(outcomes.c.id <= top).order_by(outcomes.c.id.desc()).limit(limit + 1)
-    ended = floor is None or (wanted.since is not None and floor.recorded_at < wanted.since)
-    return _page(connection.execute(query).all(), limit, None if ended else floor)
+    newest = _newest(connection, wanted, before)
+    if newest is None:
+        return LogPage((), None, None)
+    query = query.where(outcomes.c.id <= newest).order_by(outcomes.c.id.desc()).limit(limit + 1)
+    if not wanted.is_filtered and sender is None:
+        return _page(connection.execute(query).all(), limit, None)
+    floor = newest - SCAN
+    rows = connection.execute(query.where(outcomes.c.id > floor)).all()
+    return _page(rows, limit, _below(connection, wanted, floor) if len(rows) <= limit else None)
 
 
-def _newest(connection: Connection, wanted: Wanted, before: int | None) -> int:
-    """The id from which on the log is to be looked through, downwards."""
-    top = before - 1 if before is not None else 2**62
-    if wanted.until is not None:
-        query = sa.select(outcomes.c.id).where(outcomes.c.recorded_at < wanted.until)
-        newest = connection.execute(query.order_by(outcomes.c.recorded_at.desc(), outcomes.c.id.desc()).limit(1))
-        top = min(top, newest.scalar() or 0)
-    return top
+def _newest(connection: Connection, wanted: Wanted, before: int | None) -> int | None:
+    """The outcome from which on the log is to be looked through, downwards; None where there is none."""
+    ids = sa.select(outcomes.c.id).limit(1)
+    if wanted.until is not None:  # apart from the ids: one index leads to each
+        past = ids.where(outcomes.c.recorded_at < wanted.until)
+        last = connection.execute(past.order_by(outcomes.c.recorded_at.desc(), outcomes.c.id.desc())).scalar()
+        if last is None:
+            return None
+        before = last + 1 if before is None else min(before, last + 1)
+    if before is not None:
+        ids = ids.where(outcomes.c.id < before)
+    found: int | None = connection.execute(ids.order_by(outcomes.c.id.desc())).scalar()
+    return found
 
 
-def _floor(connection: Connection, top: int) -> Any:
-    """The last outcome that a page looks at; None where that is the very first one."""
-    ids = sa.select(outcomes.c.id).where(outcomes.c.id <= top).order_by(outcomes.c.id.desc()).offset(SCAN).limit(1)
-    found = connection.execute(ids).scalar()
-    if found is None:
-        return None
-    return connection.execute(sa.select(outcomes.c.id, outcomes.c.recorded_at).where(outcomes.c.id == found)).first()
+def _below(connection: Connection, wanted: Wanted, floor: int) -> Any:
+    """The newest outcome that was not looked at; None where the log ends above it."""
+    query = sa.select(outcomes.c.id, outcomes.c.recorded_at).where(outcomes.c.id <= floor)
+    row = connection.execute(query.order_by(outcomes.c.id.desc()).limit(1)).first()
+    ended = row is None or (wanted.since is not None and row.recorded_at < wanted.since)
+    return None if ended else row
 
 
-def _page(rows: Sequence[sa.Row[Any]], limit: int, floor: Any) -> LogPage:
+def _page(rows: Sequence[sa.Row[Any]], limit: int, below: Any) -> LogPage:
     found = [recorded_outcome(row) for row in rows]
     if len(found) > limit:
         return LogPage(tuple(found[:limit]), found[limit - 1].id, None)
-    if floor is not None:
-        return LogPage(tuple(found), floor.id, floor.recorded_at)
+    if below is not None:
+        return LogPage(tuple(found), below.id + 1, below.recorded_at)
     return LogPage(tuple(found), None, None)
 
 
