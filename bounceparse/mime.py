@@ -437,8 +437,10 @@ class Entity(Fields):
                 parts.append((at + 1, stop, _NO_HEAD))
             else:
                 return None
+            if len(parts) * 2 > limits.parts:
+                return None
             at = following
-        return parts if len(parts) * 2 <= limits.parts else None
+        return parts
 
     def _boundary(self) -> bytes:
         """The boundary parameter; read by one pattern where Content-Type is written as nearly all write it."""
