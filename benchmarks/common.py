@@ -33,9 +33,13 @@ class Cost(NamedTuple):
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, memory: bool = False, status: int = 0) -> Cost:
-    """Run a command to its end and measure it; with ``memory`` its processes are looked at 20 times a second."""
+    """Run a command to its end and measure it; with ``memory`` its processes are looked at 20 times a second.
+
+    Compiled files are written, as where a package is installed: else each process compiles anew what was edited.
+    """
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **(env or {})})
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**given, **(env or {})})
     watch = _Memory(process.pid) if memory else None
     _, ended, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(ended)  # waited for here, not by subprocess

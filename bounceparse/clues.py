@@ -7,18 +7,18 @@ no proof, and is asked for only where no other leads anywhere.
 from __future__ import annotations
 
 import html
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 from bounceparse.addresses import address_key, decode_xtext, domain_key
+from bounceparse.lazy import pattern
 from bounceparse.outcomes import Outcome
 from bounceparse.reports import OriginalMessage, Report
 
-_COMMENT = re.compile(r"\([^()]*\)")
-_BRACKETS = re.compile(r"<([^<>]+)>")
+_COMMENT = pattern(r"\([^()]*\)")
+_BRACKETS = pattern(r"<([^<>]+)>")
 _INTERNAL = (".local", ".localdomain", ".localhost", ".internal", ".lan")  # names that no other network knows
 
 

@@ -18,9 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bounceparse.addresses import address_key
 from bounceparse.alerting import AlertCommand
@@ -32,8 +30,6 @@ from bounceparse.ingest import REPLAY
 from bounceparse.life import Life
 from bounceparse.mailboxes.account import ImapAccount, Secret
 from bounceparse.mailboxes.oauth2 import command_output
-from bounceparse.mailboxes.providers import Certificate, ServiceAccount
-from bounceparse.mailboxes.tokens import TokenRequest
 from bounceparse.outgoing import Outgoing
 from bounceparse.policy import Changes, Policy, Proof
 from bounceparse.requests import RequestSettings
@@ -71,10 +67,10 @@ S = TypeVar("S", bound=Section)
 H = TypeVar("H", bound=Hashable)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """A whole configuration. ``source`` is the file it came from, None when it is all from the environment."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: DatabaseSection = DatabaseSection()
     mailbox: dict[str, MailboxSection] = Field(default_factory=dict)
@@ -100,46 +96,26 @@ class Settings(BaseSettings):
                 raise ValueError(f"the name {name!r} may only have a-z, 0-9 and -")
         return sections
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment before the file; both strict, which the stock sources are not."""
-        table = init_settings()
-        return _Environment(settings_cls, table), _File(settings_cls, table)
+
+def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's table with what the environment gives in its place."""
+    given = environment_table(os.environ, *(table.get(name, {}) for name in _NAMED))
+    boxes, overridden = table.get("mailbox"), given.get("mailbox", {})
+    if overridden and isinstance(boxes, dict):
+        boxes = {
+            name: _without_credentials(box) if any(key in overridden.get(name, ()) for key in CREDENTIALS) else box
+            for name, box in boxes.items()
+        }
+        table = {**table, "mailbox": boxes}
+    return _over(table, given)
 
 
-class _Source(PydanticBaseSettingsSource):
-    def __init__(self, settings_cls: type[BaseSettings], table: Mapping[str, Any]) -> None:
-        super().__init__(settings_cls)
-        self.table = table
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError("values are given as a whole")
-
-
-class _Environment(_Source):
-    def __call__(self) -> dict[str, Any]:
-        return environment_table(os.environ, *(self.table.get(name, {}) for name in _NAMED))
-
-
-class _File(_Source):
-    """The file's table without the credentials that the environment replaces."""
-
-    def __call__(self) -> dict[str, Any]:
-        table = dict(self.table)
-        overridden = self.current_state.get("mailbox", {})
-        if overridden and isinstance(table.get("mailbox"), dict):
-            table["mailbox"] = {
-                name: _without_credentials(box) if any(key in overridden.get(name, ()) for key in CREDENTIALS) else box
-                for name, box in table["mailbox"].items()
-            }
-        return table
+def _over(table: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(table)
+    for key, value in given.items():
+        below = merged.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _without_credentials(box: object) -> object:
@@ -215,7 +191,7 @@ def load_settings(named: str | os.PathLike[str] | None = None) -> Settings:
     if "source" in table:
         raise ConfigError(f"{path}: source: unknown key: remove it")
     try:
-        settings = Settings(**table)
+        settings = Settings(**_merged(table))
     except ValidationError as error:
         raise ConfigError(_explain(error, path, table)) from None
     return _resolve(settings, path)
@@ -352,6 +328,9 @@ def _account(name: str, box: MailboxSection) -> ImapAccount:
 def _token(name: str, username: str, oauth2: OAuth2Section) -> Secret:
     if oauth2.token_command is not None:
         return partial(command_output, name, "token_command", oauth2.token_command)
+    from bounceparse.mailboxes.providers import Certificate, ServiceAccount  # late: few have a login of their kind
+    from bounceparse.mailboxes.tokens import TokenRequest
+
     scope = oauth2.scope
     if oauth2.service_account_file is not None:
         return ServiceAccount(name=name, username=username, key_file=oauth2.service_account_file, scope=scope)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from bounceparse.errors import InputError
+from bounceparse.lazy import pattern
 from bounceparse.mime import Limits
 
 __all__ = ["STDIN", "Source", "read_files"]
@@ -35,12 +36,12 @@ _CHUNK = 1 << 20
 _LINE = 1000  # a longer line begins no message
 _MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _CLOCK = rb"\d{1,2}:\d\d(?::\d\d)?"
-_FROM_LINE = re.compile(
+_FROM_LINE = pattern(
     rb"From (?:[^\n]{0,800}? )?(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +"
     rb"(?:" + _MONTH + rb" +\d{1,2}|\d{1,2} +" + _MONTH + rb")\b,? +"
     rb"(?:" + _CLOCK + rb"(?: [A-Za-z0-9+-]{1,6}){0,2}? \d{4}|\d{4} " + _CLOCK + rb")\b"
 )
-_QUOTED_FROM = re.compile(rb"^>(?=>*From )", re.MULTILINE)
+_QUOTED_FROM = pattern(rb"^>(?=>*From )", re.MULTILINE)
 
 
 class Source(NamedTuple):

@@ -13,16 +13,18 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from bounceparse.lazy import pattern
+
 NAME = "bounceparse"
 
-_ADDRESS = re.compile(r"([\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]{0,255}@([\w-][\w.-]{0,252})")
-_QUOTED = re.compile(r'"[^"\n]{1,64}"@([\w-][\w.-]{0,252})')
-_SECRET = re.compile(
+_ADDRESS = pattern(r"([\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]{0,255}@([\w-][\w.-]{0,252})")
+_QUOTED = pattern(r'"[^"\n]{1,64}"@([\w-][\w.-]{0,252})')
+_SECRET = pattern(
     r"(?i)\b((?:\w{0,30}(?:password|passwd|secret|token)|authorization|bearer)\b[\"']?(?:\s*[=:]\s*(?:bearer\s+|basic\s+)?|\s+bearer\s+|\s+(?=\S{16})))"
     r"[\"']?[^\s\"',;]{1,4096}"
 )
-_TOKEN = re.compile(r"(?<![a-z0-9])[a-z2-7]{29}(?![a-z0-9])", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(://[^\s:/@]{0,100}):[^\s/@]{1,200}@")
+_TOKEN = pattern(r"(?<![a-z0-9])[a-z2-7]{29}(?![a-z0-9])", re.IGNORECASE)
+_URL_PASSWORD = pattern(r"(://[^\s:/@]{0,100}):[^\s/@]{1,200}@")
 
 
 def mask_addresses(text: str) -> str:
@@ -83,7 +85,7 @@ class JsonFormatter(_Formatter):
         return json.dumps(row, default=str)
 
 
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_UNSAFE = pattern("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

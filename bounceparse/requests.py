@@ -7,19 +7,19 @@ DKIM signature passed and the request went to an address that is there for reque
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bounceparse.addresses import address_key, domain_key
+from bounceparse.lazy import pattern
 from bounceparse.mime import Mail
 from bounceparse.reports import Report
 from bounceparse.rewriting import unwrap
 from bounceparse.signatures import TokenSettings
 
-_METHOD = re.compile(r"\s*([\w-]+)(?:/\d+)?=(\w+)")
-_PROPERTY = re.compile(r"\s([a-z]+\.[a-z0-9-]+)=([^\s;]+)")
-_EQUALS = re.compile(r"\s*=\s*")
+_METHOD = pattern(r"\s*([\w-]+)(?:/\d+)?=(\w+)")
+_PROPERTY = pattern(r"\s([a-z]+\.[a-z0-9-]+)=([^\s;]+)")
+_EQUALS = pattern(r"\s*=\s*")
 _DNS_SECONDS = 5
 _MOST_SIGNATURES = 3
 AskDns = Callable[..., bytes | None]

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import re
 
-_SRS0 = re.compile(r"SRS0[=+-][^=]+=[A-Z2-7]{2}=([^=]+)=(.+)", re.IGNORECASE | re.DOTALL)
-_SRS1 = re.compile(r"SRS1[=+-][^=]+=([^=]+)=([=+-][^=]+=[A-Z2-7]{2}=.+)", re.IGNORECASE | re.DOTALL)
+from bounceparse.lazy import pattern
+
+_SRS0 = pattern(r"SRS0[=+-][^=]+=[A-Z2-7]{2}=([^=]+)=(.+)", re.IGNORECASE | re.DOTALL)
+_SRS1 = pattern(r"SRS1[=+-][^=]+=([^=]+)=([=+-][^=]+=[A-Z2-7]{2}=.+)", re.IGNORECASE | re.DOTALL)
 # draft-levine-smtp-batv, its swapped form, Barracuda's and SparkPost's
-_BATV = re.compile(r"(?:prvs=[0-9]{4}[0-9a-f]{6}|btv1==[0-9a-z]+=|msprvs1=[^=]+)=(.+)", re.IGNORECASE | re.DOTALL)
-_BATV_SWAPPED = re.compile(r"prvs=(.+)=[0-9]{4}[0-9a-f]{6}", re.IGNORECASE | re.DOTALL)
-_SYMPA = re.compile(r"bounce\+(.+?)==a==(.+?)==.*", re.IGNORECASE | re.DOTALL)
+_BATV = pattern(r"(?:prvs=[0-9]{4}[0-9a-f]{6}|btv1==[0-9a-z]+=|msprvs1=[^=]+)=(.+)", re.IGNORECASE | re.DOTALL)
+_BATV_SWAPPED = pattern(r"prvs=(.+)=[0-9]{4}[0-9a-f]{6}", re.IGNORECASE | re.DOTALL)
+_SYMPA = pattern(r"bounce\+(.+?)==a==(.+?)==.*", re.IGNORECASE | re.DOTALL)
 # What stands before the recipient: the list's own name, a message's number, the account's id at a sending service.
-_VERP_PREFIX = re.compile(
+_VERP_PREFIX = pattern(
     r"(?:[\w.]{1,64}-return-\d{1,12}-|[\w.]{0,64}bounces?[+-]|[\w.-]{1,64}\+|[\w.]{1,64}-)(?:[a-f.]{0,64}\d[\da-f.]{0,64}-)*",
     re.IGNORECASE | re.ASCII,
 )
-_DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.IGNORECASE)
-_CAF = re.compile(r"(.+)\+caf_=.*", re.IGNORECASE | re.DOTALL)
+_DOMAIN = pattern(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.IGNORECASE)
+_CAF = pattern(r"(.+)\+caf_=.*", re.IGNORECASE | re.DOTALL)
 # Amazon SES: the local part of its return path is the id that it gave the message
-_SES_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-000000", re.IGNORECASE | re.ASCII)
+_SES_ID = pattern(r"[0-9a-f]{16}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-000000", re.IGNORECASE | re.ASCII)
 _MOST = 5  # wrappers around wrappers
 _CAP = 512
 

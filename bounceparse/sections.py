@@ -15,18 +15,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bounceparse.causes import CAUSES
 from bounceparse.errors import ConfigError
 from bounceparse.health import THRESHOLDS, Thresholds
+from bounceparse.lazy import pattern
 from bounceparse.mailboxes.providers import is_microsoft
 from bounceparse.outcomes import Status
 from bounceparse.outgoing import Outgoing
 
 CREDENTIALS = ("password", "password_file", "password_command", "oauth2")
-_DURATION = re.compile(r"(\d{1,6})\s*([mhdw]?)", re.ASCII)
+_DURATION = pattern(r"(\d{1,6})\s*([mhdw]?)", re.ASCII)
 _UNITS = {"": "hours", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LISTEN = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})")
+_LISTEN = pattern(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})")
 OAUTH2_FILES = ("client_secret_file", "certificate_file", "refresh_token_file", "service_account_file")
 """The keys of ``[mailbox.NAME.oauth2]`` that name files with secrets."""
 _NO = frozenset({"false", "0", "no", "off", "f", "n"})
-_AFTER = re.compile(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
+_AFTER = pattern(r"seen|nothing|delete|keyword:[^\s(){%*\"\\\]]+|move:.+")
 
 
 def split_words(value: object) -> object:

@@ -14,12 +14,13 @@ from datetime import date
 from typing import NamedTuple
 
 from bounceparse.addresses import clean_address, domain_key
+from bounceparse.lazy import pattern
 from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport, FeedbackReport, Item, OriginalMessage, Report, UnsubscribeRequest
 from bounceparse.rewriting import unwrap
 from bounceparse.verp import TOKEN_LENGTH, Keyring, Purpose, Reading, Verdict, best_reading, find_tokens, verify
 
-_FOR = re.compile(r"\sfor\s+<([^<>\s]{1,256}@[^<>\s]{1,255})>", re.IGNORECASE)
+_FOR = pattern(r"\sfor\s+<([^<>\s]{1,256}@[^<>\s]{1,255})>", re.IGNORECASE)
 _RECEIVED = "received"
 
 

@@ -29,13 +29,14 @@ from typing import NamedTuple
 
 from bounceparse.addresses import domain_key
 from bounceparse.errors import ConfigError
+from bounceparse.lazy import pattern
 
 TOKEN_LENGTH = 29
 TOKEN_IDS = 2**40
 """Token ids are below this."""
 
-_TOKEN = re.compile(r"[a-z2-7]{29}", re.ASCII)
-_CANDIDATE = re.compile(r"(?<![a-z0-9])[a-z2-7]{29}(?![a-z0-9])", re.IGNORECASE | re.ASCII)
+_TOKEN = pattern(r"[a-z2-7]{29}", re.ASCII)
+_CANDIDATE = pattern(r"(?<![a-z0-9])[a-z2-7]{29}(?![a-z0-9])", re.IGNORECASE | re.ASCII)
 _EPOCH = date(1970, 1, 1)
 _NEVER = 0xFFFF
 _SECRET_BYTES = 32

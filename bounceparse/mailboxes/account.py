@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from bounceparse.errors import ConfigError
+from bounceparse.lazy import pattern
 
 Secret = Callable[[], str]
 """Gives a password or an access token when it is needed; raises ``MailboxError``."""
 
-_KEYWORD = re.compile(r'keyword:([^\s(){%*"\\\]\x00-\x1f\x7f-\U0010ffff]+)')
+_KEYWORD = pattern(r'keyword:([^\s(){%*"\\\]\x00-\x1f\x7f-\U0010ffff]+)')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from bounceparse.lazy import pattern
+
 __all__ = ["bodies", "sizes", "uid_set"]
 
 Answer = Sequence[bytes | tuple[bytes, bytes] | None]
 """imaplib's form: an answer with a literal is a tuple (words before it, literal) and a tail of its own."""
 
-_UID = re.compile(rb"[ (]UID (\d{1,10})\b", re.IGNORECASE)
-_SIZE = re.compile(rb"[ (]RFC822\.SIZE (\d{1,19})\b", re.IGNORECASE)
-_BODY_LITERAL = re.compile(rb"[ (]BODY\[\](?:<\d+>)? ~?\{\d+\+?\}$", re.IGNORECASE)
-_BODY_QUOTED = re.compile(rb'[ (]BODY\[\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_UID = pattern(rb"[ (]UID (\d{1,10})\b", re.IGNORECASE)
+_SIZE = pattern(rb"[ (]RFC822\.SIZE (\d{1,19})\b", re.IGNORECASE)
+_BODY_LITERAL = pattern(rb"[ (]BODY\[\](?:<\d+>)? ~?\{\d+\+?\}$", re.IGNORECASE)
+_BODY_QUOTED = pattern(rb'[ (]BODY\[\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
 
 def uid_set(uids: Iterable[int]) -> str:

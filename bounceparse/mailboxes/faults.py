@@ -13,6 +13,7 @@ from imaplib import IMAP4
 from typing import NamedTuple
 
 from bounceparse.errors import MailboxError
+from bounceparse.lazy import pattern
 
 __all__ = ["Fault", "fault_of", "mailbox_error", "readable"]
 
@@ -30,8 +31,8 @@ class Fault(NamedTuple):
 
 
 _FAULTS = tuple(
-    Fault(re.compile(pattern), temporary, *rest)
-    for pattern, temporary, *rest in (
+    Fault(pattern(words), temporary, *rest)
+    for words, temporary, *rest in (
         (r"backoff time|throttled", True, "the server asks for a pause; poll less often if this recurs"),
         (
             r"authenticated but not connected",
@@ -84,9 +85,9 @@ _FAULTS = tuple(
         (r"\[noperm\]|\[acl\]|permission|access denied|not allowed", False, "give this login the right to do so"),
     )
 )
-_BACKOFF = re.compile(r"backoff time:?\s*(\d{1,9})\s*milliseconds")
-_WRAPPING = re.compile(r"^(?:command: \w+ => )+|\b[bB](['\"])(.*)\1", re.DOTALL)
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ud800-\udfff]+")
+_BACKOFF = pattern(r"backoff time:?\s*(\d{1,9})\s*milliseconds")
+_WRAPPING = pattern(r"^(?:command: \w+ => )+|\b[bB](['\"])(.*)\1", re.DOTALL)
+_UNPRINTABLE = pattern(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ud800-\udfff]+")
 
 
 def readable(text: object) -> str:
