@@ -23,7 +23,7 @@ _CONTROL = pattern(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no part of any addres
 _LOCAL_CAP = 256
 _MANY = 100
 _PLAIN = pattern(
-    r"\s*(?:(?:rfc822|RFC822)\s*;\s*)?<?([\w.+=-]{1,128})@([A-Za-z0-9.-]{1,255}[A-Za-z0-9])>?\s*", re.ASCII
+    r"\s*+(?:(?:rfc822|RFC822)\s*+;\s*+)?+<?([\w.+=-]{1,128}+)@([A-Za-z0-9.-]{1,255}[A-Za-z0-9])>?\s*+", re.ASCII
 )
 _UNITEXT = pattern(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _XTEXT = pattern(r"\+([0-9A-Fa-f]{2})")
@@ -95,7 +95,8 @@ def clean_address(value: str | None) -> str | None:
     if not value:
         return None
     if plain := _PLAIN.fullmatch(value):  # what nearly all fields hold
-        return f"{plain[1]}@{plain[2].lower()}"
+        local, domain = plain.groups()
+        return f"{local}@{domain.lower()}"
     value = _unwrap(_untype(value[:2000]))
     if not value.isprintable():
         value = _CONTROL.sub("", value)

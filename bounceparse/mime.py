@@ -639,17 +639,24 @@ class Mail(Entity):
 
 
 def _readable(mail: Mail) -> str:
+    parts = [
+        part
+        for part in mail.below or (mail,)
+        if (part.content_type in ("text/plain", "text/html") or part is mail)
+        and not (b"attachment" in part.lower_head and part is not mail and part.is_attachment)
+    ]
     plain: list[str] = []
     rich: list[str] = []
-    size = 0
-    for part in mail.below or (mail,):
-        kind = part.content_type
-        if kind in ("text/plain", "text/html") or part is mail:
-            if b"attachment" in part.lower_head and part is not mail and part.is_attachment:
-                continue
+    if sum([part.end - part.body_at for part in parts]) <= mail.limits.text:  # then none cuts another off
+        plain = [part.text() for part in parts if part.content_type != "text/html"]
+        rich_parts = parts if not any(text and not text.isspace() for text in plain) else []
+        rich = [part.text() for part in rich_parts if part.content_type == "text/html"]
+    else:
+        size = 0
+        for part in parts:
             text = part.text()
             size += len(text)
-            (rich if kind == "text/html" else plain).append(text)
+            (rich if part.content_type == "text/html" else plain).append(text)
             if size > mail.limits.text:
                 break
     for text in plain:

@@ -31,6 +31,7 @@ _WRITTEN_AS = pattern(
     re.IGNORECASE,
 )
 _TELLING = pattern(r"\w{2}")
+_FOOTER_BEGINS = ("--", "____")
 _FOOTER = pattern(r"-- ?$|_{8,} ?\w")  # a signature; what virus scanners append
 # What a client says of the moment of a refusal: Postfix, Exim, qmail, dma, Yahoo, Sendmail and others, in lower case
 _PHASES: tuple[tuple[Phase, tuple[str, ...]], ...] = (
@@ -228,7 +229,7 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
     pending: list[str] = []
     lines = lines_of(text)
     for line in lines:
-        if (stop and stop.match(line)) or _FOOTER.match(line):
+        if (stop and stop.match(line)) or (line.startswith(_FOOTER_BEGINS) and _FOOTER.match(line)):
             frame.append(line)
             frame.extend(lines)
             break
@@ -263,7 +264,7 @@ def _read_lines(layout: Layout, text: str, most: int) -> tuple[list[Entry], list
             if words := groups.get("w"):
                 into.append(words)
             continue
-        if current is not None and (written := _WRITTEN_AS.match(line)):
+        if current is not None and "@" in line and (written := _WRITTEN_AS.match(line)):
             current.written_as = clean_address(written["a"])
             continue
         into.append(line)

@@ -47,7 +47,7 @@ def _holds_words(text: str, most: int = _CAP) -> bool:
 
 def fill_report(prose: Prose, report: DeliveryReport) -> DeliveryReport:
     """``report`` with ``text``, and where there was none ``diagnostic``, for the recipients that the text tells more about."""
-    told = _told(prose) if has_transcript(prose) or _is_told_elsewhere(prose) else {}
+    told = _told(prose)
     alone = len(report.recipients) == 1
     lower = prose.said.lower()
     recipients = tuple([_filled(entry, prose.said, lower, told, alone) for entry in report.recipients])
@@ -94,14 +94,10 @@ def _tells_more(words: str, diagnostic: str) -> bool:
     return is_contentless(diagnostic) or words.startswith(diagnostic[:24])
 
 
-def _is_told_elsewhere(prose: Prose) -> bool:
-    return _HINTS.is_in(prose.lower) and any(layout.hint(prose) for layout in _TELLING)
-
-
 def _told(prose: Prose) -> dict[str, RecipientReport]:
     """What a transcript or an administrators' block tells, by lower-case address."""
     report = read_sendmail(prose) if has_transcript(prose) else None
-    if report is None:
+    if report is None and _HINTS.is_in(prose.lower):
         report = next((r for layout in _TELLING if layout.hint(prose) and (r := layout.read(prose))), None)
     if report is None:
         return {}

@@ -78,7 +78,11 @@ def read_feedback_reports(mail: Mail) -> tuple[FeedbackReport, ...]:
         return tuple(reports)
     if jmrp := _read_jmrp(mail):
         return (jmrp,)
-    if mail.params.get("report-type", "").lower() == "feedback-report" and (mistyped := _read_mistyped(mail)):
+    if (
+        b"feedback-report" in mail.lower_head
+        and mail.params.get("report-type", "").lower() == "feedback-report"
+        and (mistyped := _read_mistyped(mail))
+    ):
         return (mistyped,)
     return ()
 

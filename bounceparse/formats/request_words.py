@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from bounceparse.decoding import collapse
 
@@ -86,8 +86,11 @@ def fold(text: str) -> str:
 
 def is_request(text: str) -> bool:
     """Whether ``text``, a subject or a sentence, is a request to be taken off a list and says nothing else."""
-    if not text or len(text) > 160:
-        return False
+    return bool(text) and len(text) <= 160 and _is_request(text)
+
+
+@lru_cache(maxsize=256)  # bounces have few subjects
+def _is_request(text: str) -> bool:
     folded = fold(text).replace("-", " ")
     phrases = _phrases()
     if folded in phrases:
