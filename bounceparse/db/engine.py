@@ -227,7 +227,8 @@ def _without_password(text: str) -> str:
 
 def _postgresql_engine(url: URL) -> Engine:
     try:
-        engine = sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True)
+        # without hstore, which would be asked for at each connect
+        engine = sa.create_engine(url, connect_args=KEEPALIVE, pool_pre_ping=True, use_native_hstore=False)
     except ImportError as error:
         raise StoreError(f"PostgreSQL needs a driver ({error}): pip install 'bounceparse[postgresql]'") from error
 

@@ -86,7 +86,9 @@ def _hold_advisory(database: Database, account: str, folder: str) -> Iterator[Fe
     """An advisory lock on a connection of its own: it must outlive the transactions of the poll, and end with it."""
     digest = hashlib.sha256(f"bounceparse\n{account}\n{folder}".encode("utf-8", "replace")).digest()
     number = int.from_bytes(digest[:8], "big", signed=True)
-    engine = sa.create_engine(database.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=KEEPALIVE)
+    engine = sa.create_engine(
+        database.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=KEEPALIVE, use_native_hstore=False
+    )
     with database.faults():
         connection = engine.connect()
     try:
