@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -72,7 +73,7 @@ class InProcess(httpx.BaseTransport):
 @contextmanager
 def serving(store: Store, settings: PanelSettings | None = None) -> Iterator[httpx.Client]:
     """A browser without a script: it keeps cookies and follows nothing by itself."""
-    panel = Panel(store, settings or PanelSettings())
+    panel = Panel(store, replace(settings or PanelSettings(), patience=20))  # tests show all that is counted
     app = create_app(store, WebSettings(open_paths=PATHS))
     panel.install(app)
     scheme = "https" if settings and settings.secure else "http"

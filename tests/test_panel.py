@@ -371,7 +371,7 @@ def test_a_page_never_waits_for_a_long_count() -> None:
     from bounceparse.web.panel.figures import Figures
 
     now, gate, calls = 0.0, Event(), []
-    figures = Figures(clock=lambda: now)
+    figures = Figures(0.05, clock=lambda: now)
 
     def count() -> int:
         nonlocal now
@@ -402,7 +402,7 @@ def test_a_page_never_waits_for_a_long_count() -> None:
 def test_a_short_count_is_never_old() -> None:
     from bounceparse.web.panel.figures import Figures
 
-    figures, calls = Figures(), []
+    figures, calls = Figures(20), []
     for number in (1, 2, 3):
         found = figures.get("k", lambda: calls.append(1) or len(calls))  # type: ignore[func-returns-value]
         assert found is not None
@@ -413,7 +413,7 @@ def test_a_short_count_is_never_old() -> None:
 def test_a_count_that_fails_is_tried_again() -> None:
     from bounceparse.web.panel.figures import Figures
 
-    figures = Figures()
+    figures = Figures(20)
     with pytest.raises(ConfigError):
         figures.get("k", _raising(ConfigError("x")))
     found = figures.get("k", lambda: 7)

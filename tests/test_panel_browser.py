@@ -20,7 +20,7 @@ from bounceparse.health import HealthSettings
 from bounceparse.web.app import WebSettings, create_app
 from bounceparse.web.listening import listen
 from bounceparse.web.panel.app import PATHS, Panel
-from bounceparse.web.panel.visit import link
+from bounceparse.web.panel.visit import PanelSettings, link
 
 OFFICE = "office@flowers.example"
 ATTACKED = f'"{HOSTILE}"@x.example'
@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Store]
         seed(store, clock, datetime.now(UTC), a_day=40)
         hostile_store(store)
         store.make_user("ola", PASSWORD, role="write")
-        panel = Panel(store)
+        panel = Panel(store, PanelSettings(patience=20))
         app = create_app(store, WebSettings(open_paths=PATHS))
         panel.install(app)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))

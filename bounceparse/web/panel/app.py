@@ -54,7 +54,7 @@ class Panel:
     """The panel over a store, which stays the caller's. :meth:`close` it before the store."""
 
     def __init__(self, store: Store, settings: PanelSettings = ON_LOOPBACK) -> None:
-        self._house = House(store, settings, Figures(), Throttle())
+        self._house = House(store, settings, Figures(settings.patience), Throttle())
         warm(self._house)
 
     def install(self, app: FastAPI) -> None:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-PATIENCE = 0.05
-"""Seconds that a page waits for a count. One that takes no longer is made for each page, and is never old."""
 _SHARE = 20
 """A count that took longer is good for so many times as long: counting takes a twentieth of one core at most."""
 _MOST = 200
@@ -28,8 +26,8 @@ class _Entry:
     took: float = 0.0
     running: Future[None] | None = None
 
-    def is_fresh(self, now: float) -> bool:
-        return self.counted_at is not None and self.took > PATIENCE and now - self.counted_at < _SHARE * self.took
+    def is_fresh(self, now: float, patience: float) -> bool:
+        return self.counted_at is not None and self.took > patience and now - self.counted_at < _SHARE * self.took
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +39,14 @@ class Counted:
 
 
 class Figures:
-    """Counts by key, one counted at a time by a thread of its own."""
+    """Counts by key, one counted at a time by a thread of its own.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    ``patience`` is how many seconds a page waits for a count. One that takes no longer is made for each page, and is
+    never old.
+    """
+
+    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._patience, self._clock = patience, clock
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="panel")
@@ -59,12 +61,12 @@ class Figures:
             self._entries.move_to_end(key)
             while len(self._entries) > _MOST:
                 self._entries.popitem(last=False)
-            if not entry.is_fresh(self._clock()) and (entry.running is None or entry.running.done()):
+            if not entry.is_fresh(self._clock(), self._patience) and (entry.running is None or entry.running.done()):
                 entry.running = self._worker.submit(self._count, entry, count)
             running = entry.running  # done already, or under way
         if running is not None:
             with suppress(NotYet):
-                running.result(PATIENCE)
+                running.result(self._patience)
         if entry.counted_at is None:
             return None
         return Counted(entry.value, max(0.0, self._clock() - entry.counted_at))

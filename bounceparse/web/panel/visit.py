@@ -41,10 +41,12 @@ class PanelSettings:
     Attributes:
         secure: browsers reach it by TLS, so that its cookies go nowhere else.
         behind_proxy: the last ``X-Forwarded-For`` is who really asks.
+        patience: seconds that a page waits for what is counted behind it.
     """
 
     secure: bool = False
     behind_proxy: bool = False
+    patience: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
