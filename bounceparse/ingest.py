@@ -255,7 +255,8 @@ class _Marks:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MailboxError):  # what is marked by now need not be marked again
+        # What is marked by now need not be marked again, and a poll that is told to stop marks what it has recorded
+        if isinstance(error, Exception) and not isinstance(error, StoreError):
             with suppress(MailboxError, StoreError):
                 self._collect(0)
             with suppress(StoreError):
