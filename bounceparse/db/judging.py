@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bounceparse.causes import COUNTED_REASONS, Cause
-from bounceparse.db.bulk import insert_new
+from bounceparse.db.bulk import execute_many, insert_new
 from bounceparse.db.coverage import read_coverage
 from bounceparse.db.engine import chunks
 from bounceparse.db.listed import listed
@@ -285,21 +285,22 @@ def write_changes(connection: Connection, changes: Sequence[Change], policy: Pol
     if not changes:
         return 0
     new = []
+    written: dict[sa.Update, list[dict[str, Any]]] = {_LIFTED: [], _RENEWED: [], _BEGUN: []}
     seq = count(take_seq(connection, len(changes)))
     for change in changes:
         if change.after is None:
-            values: dict[str, Any] = {"lifted_at": now, "lifted_by": BY_POLICY}
+            values: dict[str, Any] = {"lifted_at": now}
         else:
             values = {name: getattr(change.after, name) for name in _JUDGED}
         values["seq"] = next(seq)
         if change.row_id is None:
             new.append({**values, "origin": BY_POLICY})
             continue
-        if change.after is not None:
-            values |= {"lifted_at": None, "lifted_by": None}
-            if _begins(change):
-                values |= {"event_id": None, "paused_until": None}
-        connection.execute(sa.update(standing).where(standing.c.id == change.row_id).values(**values))
+        statement = _LIFTED if change.after is None else _BEGUN if _begins(change) else _RENEWED
+        written[statement].append({"b_id": change.row_id, **{f"b_{name}": value for name, value in values.items()}})
+    for statement, rows in written.items():
+        if rows:
+            execute_many(connection, statement, rows, ("b_id",))
     if new:
         insert_new(connection, standing, new)
     begun = [change.after for change in changes if change.after is not None and _begins(change)]
@@ -307,6 +308,17 @@ def write_changes(connection: Connection, changes: Sequence[Change], policy: Pol
     if discarded:
         judge_subjects(connection, discarded, policy, now)
     return len(changes)
+
+
+def _written_by(*given: str, **fixed: sa.ColumnElement[Any]) -> sa.Update:
+    values = {name: sa.bindparam(f"b_{name}", type_=standing.c[name].type) for name in ("seq", *given)}
+    return sa.update(standing).where(standing.c.id == sa.bindparam("b_id")).values({**values, **fixed})
+
+
+_STANDS = {"lifted_at": sa.null(), "lifted_by": sa.null()}
+_LIFTED = _written_by("lifted_at", lifted_by=sa.literal_column(f"'{BY_POLICY}'"))
+_RENEWED = _written_by(*_JUDGED, **_STANDS)
+_BEGUN = _written_by(*_JUDGED, **_STANDS, event_id=sa.null(), paused_until=sa.null())
 
 
 def _begins(change: Change) -> bool:
