@@ -13,7 +13,7 @@ The core is pure: :func:`parse` tells what a message says, :func:`classify` what
 
 from bounceparse.classify import classify
 from bounceparse.codes import Action, Phase
-from bounceparse.mime import Limits
+from bounceparse.headers import Limits
 from bounceparse.outcomes import Evidence, Fault, Outcome, Status
 from bounceparse.parse import parse
 from bounceparse.reports import Kind, Report

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from typing import NamedTuple
 
 from bounceparse.codes import Action, Phase
-from bounceparse.mime import collapse
+from bounceparse.decoding import collapse
 from bounceparse.outcomes import ASSUMED, REASONS, Status
 from bounceparse.replies import Reply, mask, read_reply
 from bounceparse.reports import DeliveryReport, RecipientReport

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from bounceparse.errors import InputError
+from bounceparse.headers import Limits
 from bounceparse.lazy import pattern
-from bounceparse.mime import Limits
 
 __all__ = ["STDIN", "Source", "read_files"]
 

@@ -19,8 +19,9 @@ from bounceparse.formats.notices import read_notice
 from bounceparse.formats.sns import read_sns
 from bounceparse.formats.unsubscribe import find_hint, read_unsubscribe
 from bounceparse.formats.xarf import read_xarf
+from bounceparse.headers import Limits
 from bounceparse.lazy import deferring
-from bounceparse.mime import Limits, Mail
+from bounceparse.mime import Mail
 from bounceparse.reports import KIND_OF_ITEM, Item, Kind, Report
 from bounceparse.returned import clean_message_id
 

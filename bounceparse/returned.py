@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bounceparse.addresses import clean_address, find_addresses
+from bounceparse.decoding import collapse
+from bounceparse.headers import Fields
 from bounceparse.lazy import deferring, pattern
-from bounceparse.mime import Entity, Fields, Mail, collapse
+from bounceparse.mime import Entity, Mail
 from bounceparse.reports import OriginalMessage
 
 _MESSAGE_TYPES = ("message/rfc822", "message/global", "message/news")

@@ -7,8 +7,8 @@ from functools import cache, lru_cache
 
 from bounceparse.addresses import place_of
 from bounceparse.codes import Phase
+from bounceparse.decoding import collapse
 from bounceparse.lazy import pattern
-from bounceparse.mime import collapse
 from bounceparse.reports import RecipientReport
 
 _REGION = 4096

@@ -9,8 +9,8 @@ import pytest
 from bounceparse.classify import classify
 from bounceparse.codes import Action, Phase
 from bounceparse.dates import parse_date
+from bounceparse.decoding import collapse
 from bounceparse.mentions import find_blocklist, find_help_url, find_ip
-from bounceparse.mime import collapse
 from bounceparse.outcomes import Fault, Outcome, Status
 from bounceparse.parse import parse
 from bounceparse.replies import read_reply

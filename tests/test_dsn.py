@@ -6,7 +6,8 @@ import pytest
 
 from bounceparse.codes import Action
 from bounceparse.formats.dsn import read_delivery_reports, split_blocks
-from bounceparse.mime import Limits, Mail
+from bounceparse.headers import Limits
+from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport, RecipientReport
 
 GONE = "Final-Recipient: rfc822; jan@firma.example\nAction: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.1.1 User unknown\n"

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from bounceparse.classify import classify
 from bounceparse.explain import texts_of
-from bounceparse.mime import Limits, Mail
+from bounceparse.headers import Limits
+from bounceparse.mime import Mail
 from bounceparse.outcomes import ASSUMED, REASONS, Outcome, Status
 from bounceparse.parse import parse
 from bounceparse.reports import DeliveryReport, Kind, Report

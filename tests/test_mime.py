@@ -7,7 +7,8 @@ import base64
 import pytest
 
 from bounceparse.decoding import collapse, decode_bytes, decode_words, html_to_text
-from bounceparse.mime import Limits, Mail, parse_fields, report_key
+from bounceparse.headers import Limits, parse_fields
+from bounceparse.mime import Mail, report_key
 
 TWO_PARTS = b'Content-Type: multipart/mixed; boundary="b"\n\npreamble\n--b\nContent-Type: text/plain\n\none\n--b\n\ntwo\n--b--\nepilogue\n'
 

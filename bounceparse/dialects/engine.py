@@ -13,9 +13,9 @@ from functools import cache
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, Phase
+from bounceparse.decoding import collapse
 from bounceparse.dialects.prose import ADDRESS, ASCII_ADDRESS, Prose, Wording, failed_recipients, lines_of
 from bounceparse.lazy import dataclass, field, pattern, replace
-from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
 
 _WORDS_CAP = 4096

@@ -10,13 +10,13 @@ import re
 
 from bounceparse.addresses import place_of
 from bounceparse.codes import Phase
+from bounceparse.decoding import collapse
 from bounceparse.dialects.engine import find_phase, find_remote
 from bounceparse.dialects.exchange import LAYOUTS as EXCHANGE
 from bounceparse.dialects.labels import LAYOUTS as LABELS
 from bounceparse.dialects.prose import Prose, Wording
 from bounceparse.dialects.transcripts import has_transcript, read_sendmail
 from bounceparse.lazy import pattern, replace
-from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport, RecipientReport
 
 _TELLING = (*EXCHANGE, LABELS[0])

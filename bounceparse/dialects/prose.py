@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from bounceparse.addresses import clean_address, find_addresses
+from bounceparse.decoding import collapse
 from bounceparse.lazy import pattern, replace
-from bounceparse.mime import Entity, Mail, collapse
+from bounceparse.mime import Entity, Mail
 from bounceparse.reports import OriginalMessage
 from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original, text_as_entity
 

@@ -11,10 +11,10 @@ import re
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
+from bounceparse.decoding import collapse
 from bounceparse.dialects.engine import Entry, build
 from bounceparse.dialects.prose import ADDRESS, Prose, failed_recipients, lines_of
 from bounceparse.lazy import dataclass, field, pattern
-from bounceparse.mime import collapse
 from bounceparse.reports import DeliveryReport
 
 _LIST = pattern(r"-{3,9} ?the following addresses? ha(?:d|ve) (?P<k>[a-z -]{4,40}?) ?-{3,9}[ \t]*\n", re.IGNORECASE)

@@ -10,8 +10,10 @@ import re
 from collections.abc import Mapping
 
 from bounceparse.addresses import clean_address, find_addresses, is_placeholder
+from bounceparse.decoding import collapse, decode_bytes
+from bounceparse.headers import parse_fields
 from bounceparse.lazy import pattern
-from bounceparse.mime import Entity, Mail, collapse, decode_bytes, parse_fields
+from bounceparse.mime import Entity, Mail
 from bounceparse.reports import FeedbackReport
 from bounceparse.returned import clean_message_id, find_in_text, find_returned, read_original
 

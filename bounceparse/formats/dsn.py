@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action, parse_action, parse_enhanced_status
+from bounceparse.decoding import collapse
+from bounceparse.headers import ENCODED, Fields, parse_fields, usual_fields
 from bounceparse.lazy import pattern, replace
-from bounceparse.mime import ENCODED, Entity, Fields, Mail, collapse, parse_fields, usual_fields, usual_text
+from bounceparse.mime import Entity, Mail, usual_text
 from bounceparse.reports import DeliveryReport, OriginalMessage, RecipientReport
 from bounceparse.returned import RETURNED_TYPES, clean_message_id, find_in_text, find_returned, read_original
 

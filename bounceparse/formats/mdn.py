@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 
 from bounceparse.addresses import clean_address
+from bounceparse.decoding import collapse, decode_bytes
+from bounceparse.headers import parse_fields
 from bounceparse.lazy import pattern
-from bounceparse.mime import Mail, collapse, decode_bytes, parse_fields
+from bounceparse.mime import Mail
 from bounceparse.reports import DispositionReport
 from bounceparse.returned import clean_message_id, find_returned, read_original
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from bounceparse.addresses import clean_address
 from bounceparse.codes import Action
-from bounceparse.decoding import whole_json
+from bounceparse.decoding import collapse, whole_json
 from bounceparse.lazy import pattern
-from bounceparse.mime import Mail, collapse
+from bounceparse.mime import Mail
 from bounceparse.reports import DeliveryReport, FeedbackReport, OriginalMessage, RecipientReport
 from bounceparse.returned import clean_message_id
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 
 from bounceparse.addresses import clean_address
+from bounceparse.decoding import collapse
 from bounceparse.formats.request_words import fold, is_negated, is_request, talks_of_requests
 from bounceparse.lazy import pattern
-from bounceparse.mime import Mail, collapse
+from bounceparse.mime import Mail
 from bounceparse.reports import UnsubscribeRequest
 from bounceparse.returned import read_original
 

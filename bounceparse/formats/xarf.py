@@ -10,8 +10,9 @@ import binascii
 from typing import Any
 
 from bounceparse.addresses import clean_address, is_placeholder
-from bounceparse.decoding import whole_json
-from bounceparse.mime import Entity, Mail, collapse, parse_fields
+from bounceparse.decoding import collapse, whole_json
+from bounceparse.headers import parse_fields
+from bounceparse.mime import Entity, Mail
 from bounceparse.reports import FeedbackReport, Notice, OriginalMessage
 from bounceparse.returned import clean_message_id, find_returned, read_original, text_as_entity
 
