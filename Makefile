@@ -5,13 +5,14 @@
 # make bench      measure: reading, polls, replays, imports, start-up
 # make bench-large  the same at full size, hostile mail, mutations, a watch for two hours: four hours
 # make audit      ask for known weaknesses of installed packages (network)
+# make rules      write the quick form of the rules anew, after a change of a rule
 # make check      what CI checks beside the tests: lint, format, types, import contracts
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: all demo test docs bench bench-large check lint types contracts audit clean
+.PHONY: all rules demo test docs bench bench-large check lint types contracts audit clean
 
 all: $(READY)
 
@@ -83,6 +84,10 @@ audit: $(READY)
 		echo "make audit: NOT DONE: the index of advisories does not answer for every package; nothing is known of the rest" >&2; \
 		exit 1; \
 	fi; exit $$status
+
+# Writes the quick form of the rules anew; a test compares it with the TOML files.
+rules: $(READY)
+	$(VENV)/bin/python -m bounceparse.rules.packaged
 
 clean:
 	rm -rf $(VENV) bounceparse-demo build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -59,8 +59,8 @@ def without_short_cuts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounceparse.formats.dsn, "_read_usual", lambda mail: None)
         patch.setattr(bounceparse.formats.dsn, "_split_usual", lambda text, most: None)
-        patch.setattr(bounceparse.mime, "_read_head", lambda written: None)
-        patch.setattr(bounceparse.mime, "_HEADS", {})
+        patch.setattr(bounceparse.mime, "read_head", lambda written: None)
+        patch.setattr(bounceparse.mime, "HEADS", {})
         patch.setattr(import_module("bounceparse.parse"), "may_hold_feedback", lambda mail: True)
         yield
 
