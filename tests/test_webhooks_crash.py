@@ -113,7 +113,7 @@ def test_every_event_arrives_once_whatever_is_killed(config: Path, database_url:
     writer = Mortal(tmp_path / "writer.log", _WRITER, database_url, str(Path(__file__).parent), str(end))
     every = (receiver, sender, writer)
     try:
-        for victim in [*every] * 4:
+        for victim in [*every] * 2:
             so_far = received.stat().st_size
             assert wait_until(lambda so_far=so_far: received.stat().st_size > so_far, 120)
             time.sleep(chance.uniform(0, 0.3))
@@ -125,7 +125,7 @@ def test_every_event_arrives_once_whatever_is_killed(config: Path, database_url:
     finally:
         for one in every:
             one.kill()
-    assert sender.deaths == receiver.deaths == 5
+    assert sender.deaths == receiver.deaths == 3
     got = [tuple(json.loads(line)) for line in received.read_text().splitlines()]
     written = rows(database_url, _OUTBOX)
     assert {event_id for event_id, _ in got} == {row[0] for row in written}
